@@ -1,0 +1,25 @@
+"""What a user did wrong, said by the science. The service turns these into problem documents."""
+
+
+class RnnError(ValueError):
+    """Base of every error that a caller can cause."""
+
+
+class DataTooSmallError(RnnError):
+    """The examples cannot fill one training window, batch or split."""
+
+
+class InputMismatchError(RnnError):
+    """An input does not fit the network that was asked (feature count, horizon, level)."""
+
+
+class ConfigError(RnnError):
+    """Settings that are each legal but do not go together."""
+
+
+class CheckpointError(RnnError):
+    """A checkpoint or a model on disk is missing, torn, changed or of an unknown format."""
+
+
+class DivergedError(RnnError):
+    """The loss or a gradient stopped being finite; the last good state is kept."""

@@ -1,0 +1,77 @@
+"""News from PostgreSQL: sent in a transaction, delivered after its commit, never the truth.
+
+A listener that misses one (a lost connection, a restart) reads the rows again: `on_gap` is called
+after every reconnect.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
+
+JOB_EVENTS = "reprise_job_events"  # {"job_id": str, "seq": int}
+MODEL_VERSIONS = "reprise_model_versions"  # {"artifact_path": str, "artifact_sha256": str}
+
+
+def notify(db: Session, channel: str, payload: Mapping[str, Any]) -> None:
+    """Sends `payload` on `channel` when the transaction of `db` commits."""
+    db.execute(
+        text("SELECT pg_notify(:channel, :payload)"),
+        {"channel": channel, "payload": json.dumps(payload)},
+    )
+
+
+class Listener:
+    """A thread with one connection that hands every notification to `on_news`.
+
+    Both callables run on the listener's thread: hand over to an event loop with
+    `call_soon_threadsafe`.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        channels: tuple[str, ...],
+        on_news: Callable[[str, dict[str, Any]], None],
+        on_gap: Callable[[], None],
+        *,
+        retry_seconds: float = 1.0,
+    ) -> None:
+        self._conninfo = database_url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._channels = channels
+        self._on_news = on_news
+        self._on_gap = on_gap
+        self._retry_seconds = retry_seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pg-listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except psycopg.Error as error:
+                log.warning("lost the listening connection: %s", error)
+                self._stopping.wait(self._retry_seconds)
+
+    def _listen(self) -> None:
+        with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5) as connection:
+            for channel in self._channels:
+                connection.execute(f"LISTEN {channel}".encode())
+            self._on_gap()
+            while not self._stopping.is_set():
+                for news in connection.notifies(timeout=0.5):
+                    self._on_news(news.channel, json.loads(news.payload))

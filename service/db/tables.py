@@ -1,0 +1,248 @@
+"""The tables. PostgreSQL is the truth; queues and caches only hint at it.
+
+Ids are UUID version 7, made by the server, so that ordering by id is ordering by age. Times are
+the database's clock. A change here comes with a migration; a test compares the two.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {  # noqa: RUF012 - declared by the base class
+        str: Text,
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+        bytes: LargeBinary,
+        UUID: Uuid,
+    }
+
+
+class WithId:
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class InWorkspace(WithId):
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), index=True)
+
+
+class Workspace(WithId, Base):
+    """The owner of everything: nothing of one workspace is seen from another."""
+
+    __tablename__ = "workspaces"
+
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class ApiKey(InWorkspace, Base):
+    """A bearer key. Only the hash of its secret is stored."""
+
+    __tablename__ = "api_keys"
+
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    public_id: Mapped[str] = mapped_column(unique=True)  # the id part of the key itself
+    secret_sha256: Mapped[bytes]
+    not_before: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Dataset(InWorkspace, Base):
+    """Validated, immutable rows. `deleted_at` hides it; jobs that used it keep their lineage."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (Index("datasets_by_digest", "workspace_id", "sha256"),)
+
+    name: Mapped[str]
+    filename: Mapped[str | None]  # as the client called it; never used as a path
+    format: Mapped[str]  # csv | jsonl | text
+    size_bytes: Mapped[int]
+    sha256: Mapped[str]
+    profile: Mapped[dict[str, Any]]
+    deleted_at: Mapped[datetime | None]
+
+
+class Job(InWorkspace, Base):
+    """One piece of work. Every change is one guarded UPDATE in `service.jobs.store`."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"
+        ),
+        Index(
+            "jobs_claim", "queue", text("priority DESC"), "id", postgresql_where="state = 'queued'"
+        ),
+        Index("jobs_lease", "lease_expires_at", postgresql_where="state = 'running'"),
+        Index("jobs_running_by_workspace", "workspace_id", postgresql_where="state = 'running'"),
+    )
+
+    task: Mapped[str]
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
+    model_name: Mapped[str]
+    config: Mapped[dict[str, Any]]  # resolved: rnn.config.TaskConfig, nothing left to guess
+    device: Mapped[str]  # auto | cpu | cuda, as asked
+    queue: Mapped[str]  # cpu | gpu: which workers may claim it
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    # "metadata" is a name that the declarative base keeps for itself
+    labels: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+
+    state: Mapped[str] = mapped_column(server_default=text("'queued'"))
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))  # fences every trainer's write
+    crashes_without_progress: Mapped[int] = mapped_column(server_default=text("0"))
+    worker_id: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    checkpoint: Mapped[dict[str, Any] | None]  # the last good one: attempt, step, path
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    error: Mapped[dict[str, Any] | None]  # type, detail
+    last_event_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """What happened to a job, in order: `seq` is dense, given under the lock of the job's row."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    type: Mapped[str]  # state | metrics | checkpoint | message
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class JobAttempt(Base):
+    """One execution of a job."""
+
+    __tablename__ = "job_attempts"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[UUID]
+    resumed_from_step: Mapped[int | None]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]  # the reason of the transition that ended it
+
+
+class Worker(Base):
+    """A process that claims jobs. Its row is a claim about the past: look at `seen_at`."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    hostname: Mapped[str]
+    pid: Mapped[int]
+    queue: Mapped[str]
+    slots: Mapped[int]
+    devices: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    stopped_at: Mapped[datetime | None]
+
+
+class Model(InWorkspace, Base):
+    """A name under which versions are published."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("workspace_id", "name"),)
+
+    name: Mapped[str]
+    task: Mapped[str]
+
+
+class ModelVersion(WithId, Base):
+    """A trained network with its lineage. Immutable."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (UniqueConstraint("model_id", "version"),)
+
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    version: Mapped[int]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    attempt: Mapped[int]
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"))
+    dataset_sha256: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    seed: Mapped[int]
+    code_version: Mapped[str]
+    metrics: Mapped[dict[str, Any]]
+    artifact_path: Mapped[str]  # relative to the artifact folder
+    artifact_sha256: Mapped[str]  # of the manifest, which holds the digest of every file
+    parameters: Mapped[int]
+
+
+class ModelAlias(Base):
+    """A movable pointer such as `production`."""
+
+    __tablename__ = "model_aliases"
+
+    model_id: Mapped[UUID] = mapped_column(
+        ForeignKey("models.id", ondelete="CASCADE"), primary_key=True
+    )
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"))
+    moved_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Deployment(WithId, Base):
+    """Append-only log of alias moves. `version_id` is null where the alias was removed."""
+
+    __tablename__ = "deployments"
+
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    alias: Mapped[str]
+    version_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("model_versions.id", ondelete="CASCADE")
+    )
+    previous_version_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("model_versions.id", ondelete="CASCADE")
+    )
+    reason: Mapped[str]  # trained | moved | removed
+
+
+class IdempotencyKey(Base):
+    """The stored answer of a creating POST, or the mark that it is still running."""
+
+    __tablename__ = "idempotency_keys"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    status: Mapped[int | None]  # null: in progress
+    body: Mapped[dict[str, Any] | None]
+    headers: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)

@@ -1,0 +1,56 @@
+"""The states of a job and every way between them, as data.
+
+`docs/states.md` draws this table and a test compares the two. Each state says what a crash leaves
+behind and who repairs it.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class JobState(StrEnum):
+    """What is true of a job's row."""
+
+    # Nobody works on it. A crash leaves it as it is: a worker looks for work by itself, and the
+    # reaper wakes one.
+    QUEUED = "queued"
+    # One attempt holds the lease. A crash lets the lease run out: the reaper puts the job back, and
+    # the attempt number shuts the old worker out.
+    RUNNING = "running"
+    # Final. The model version was registered in the same transaction.
+    SUCCEEDED = "succeeded"
+    # Final. `error` says why; the last good checkpoint is kept.
+    FAILED = "failed"
+    # Final. Somebody asked for it.
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class Transition(NamedTuple):
+    source: JobState
+    target: JobState
+    reason: str
+    by: str
+
+
+TRANSITIONS = (
+    Transition(JobState.QUEUED, JobState.RUNNING, "claimed", "worker"),
+    Transition(JobState.QUEUED, JobState.CANCELLED, "cancelled", "api"),
+    Transition(JobState.RUNNING, JobState.SUCCEEDED, "finished", "worker"),
+    Transition(JobState.RUNNING, JobState.FAILED, "failed", "worker"),
+    Transition(JobState.RUNNING, JobState.FAILED, "poisoned", "reaper"),
+    Transition(JobState.RUNNING, JobState.CANCELLED, "cancelled", "worker"),
+    Transition(JobState.RUNNING, JobState.CANCELLED, "cancelled", "reaper"),
+    Transition(JobState.RUNNING, JobState.QUEUED, "drained", "worker"),
+    Transition(JobState.RUNNING, JobState.QUEUED, "crashed", "worker"),
+    Transition(JobState.RUNNING, JobState.QUEUED, "lease_expired", "reaper"),
+)
+
+
+def is_allowed(source: JobState, target: JobState, reason: str) -> bool:
+    return any(
+        step.source == source and step.target == target and step.reason == reason
+        for step in TRANSITIONS
+    )

@@ -1,0 +1,82 @@
+"""Every setting with its unit and a sane default; read from the environment only when asked.
+
+`Settings()` reads `REPRISE_*`; nothing is read at import. A test or an embedding program builds
+one with arguments: `Settings(database_url=..., ...)`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="REPRISE_", extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(
+        description="postgresql+psycopg://user:password@host:port/database, PostgreSQL 18 or later."
+    )
+    redis_url: SecretStr = Field(description="redis://host:port/0 or unix:///path/to.sock?db=0")
+    artifact_dir: Path = Field(description="Data sets, checkpoints and models; one for all hosts.")
+
+    # HTTP
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65_535)
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="Values of the Host header that are answered, comma separated; * for any.",
+    )
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="JSON bodies.")
+    max_upload_bytes: int = Field(2 * 2**30, ge=1024, description="Files, as sent and unpacked.")
+    max_header_bytes: int = Field(32 * 2**10, ge=1024)
+    requests_per_minute: int = Field(6_000, ge=1, description="For each key.")
+    failed_logins_per_minute: int = Field(60, ge=1, description="Wrong keys for each address.")
+    key_cache_seconds: float = Field(2.0, ge=0, le=5, description="How late a revocation may be.")
+    idempotency_hours: float = Field(24.0, gt=0)
+
+    # Database
+    database_pool_size: int = Field(10, ge=1)
+    database_pool_timeout_seconds: float = Field(3.0, gt=0)
+    statement_timeout_seconds: float = Field(30.0, gt=0)
+
+    # Data sets
+    max_columns: int = Field(10_000, ge=1)
+    max_cell_bytes: int = Field(1 * 2**20, ge=1024)
+    preview_rows: int = Field(20, ge=1, le=1_000)
+
+    # Jobs
+    lease_seconds: float = Field(15.0, gt=0)
+    heartbeat_seconds: float = Field(5.0, gt=0)
+    reaper_interval_seconds: float = Field(5.0, gt=0)
+    worker_poll_seconds: float = Field(15.0, gt=0, description="Workers look for work unasked.")
+    cancel_poll_seconds: float = Field(1.0, gt=0)
+    drain_seconds: float = Field(20.0, gt=0, description="For a last checkpoint on SIGTERM.")
+    checkpoint_interval_seconds: float = Field(30.0, gt=0)
+    max_crashes_without_progress: int = Field(3, ge=1)
+    max_queued_jobs: int = Field(1_000, ge=1, description="For each workspace.")
+    max_parameters: int = Field(500_000_000, ge=1, description="Weights of one network.")
+    worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at a time.")
+    trainer_threads: int | None = Field(None, ge=1, description="null: cores divided by slots.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Of this worker.")
+
+    # Inference
+    inference_threads: int = Field(1, ge=1)
+    max_concurrent_predictions: int = Field(64, ge=1, description="Requests in flight, then 503.")
+    max_loaded_models: int = Field(8, ge=1)
+    max_series_points: int = Field(100_000, ge=1, description="In one series of a request.")
+    max_series: int = Field(10_000, ge=1, description="In one forecast request.")
+    max_texts: int = Field(10_000, ge=1, description="In one sentiment request.")
+    max_text_chars: int = Field(100_000, ge=1)
+    max_prompt_tokens: int = Field(16_384, ge=1)
+    max_new_tokens: int = Field(8_192, ge=1)
+    max_decode_slots: int = Field(64, ge=1, description="Texts generated at the same time.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
