@@ -1,0 +1,95 @@
+"""`workers` and `service` use `rnn`; `workers` use `service`'s records; nothing uses `workers`."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture.source import ROOT, is_inside, modules
+
+# (who, may not import)
+RULES = [
+    ("rnn", "service"),
+    ("rnn", "workers"),
+    ("rnn", "migrations"),
+    ("rnn", "fastapi"),
+    ("rnn", "sqlalchemy"),
+    ("rnn", "celery"),
+    ("rnn", "httpx"),
+    ("rnn", "os.environ"),
+    ("rnn", "time"),
+    ("rnn", "datetime.datetime.now"),
+    ("service", "workers"),
+    ("service.inference", "fastapi"),
+    ("service.inference", "sqlalchemy"),
+    ("workers", "fastapi"),
+    ("workers", "starlette"),
+    ("workers", "service.api"),
+    ("workers", "service.dashboard"),
+    ("workers", "service.app"),
+]
+MAY_IMPORT_FASTAPI = ("service.api", "service.dashboard", "service.app")
+# What a process that must start fast or stay small loads, and that it stays without torch.
+WITHOUT_TORCH = [
+    "rnn.config",
+    "rnn.errors",
+    "rnn.events",
+    "rnn.resolve",
+    "rnn.data.examples",
+    "service.app",
+    "service.cli",
+    "service.datasets.reading",
+    "workers.app",
+    "workers.reaper",
+]
+
+
+@pytest.mark.parametrize(("package", "forbidden"), RULES)
+def test_package_does_not_import(package: str, forbidden: str) -> None:
+    found = modules(package.split(".")[0])
+    assert any(is_inside(module.name, package) for module in found)
+    offenders = {
+        module.name
+        for module in found
+        if is_inside(module.name, package)
+        and any(is_inside(name, forbidden) for name in module.imports())
+    }
+    assert not offenders
+
+
+def test_only_the_http_rooms_import_fastapi() -> None:
+    users = {
+        module.name
+        for module in modules()
+        if any(is_inside(name, "fastapi") for name in module.imports())
+    }
+    assert users, "the rule would hold trivially"
+    outside = {u for u in users if not any(is_inside(u, room) for room in MAY_IMPORT_FASTAPI)}
+    assert not outside
+
+
+def test_no_import_cycle_between_modules() -> None:
+    known = {module.name: module for module in modules()}
+    edges = {
+        name: {
+            target
+            for imported in module.imports(at_start=True)
+            for target in (imported, imported.rpartition(".")[0])
+            if target in known and target != name
+        }
+        for name, module in known.items()
+    }
+    while True:  # take away what imports nothing that is left, until nothing moves
+        leaves = {name for name, targets in edges.items() if not targets & edges.keys()}
+        if not leaves:
+            break
+        for name in leaves:
+            del edges[name]
+    assert not edges, f"modules that import each other: {sorted(edges)}"
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_module_is_imported_without_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert finished.returncode == 0
