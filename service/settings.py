@@ -1,14 +1,24 @@
 """Every setting with its unit and a sane default; read from the environment only when asked.
 
-`Settings()` reads `REPRISE_*`; nothing is read at import. A test or an embedding program builds
-one with arguments: `Settings(database_url=..., ...)`.
+`Settings()` reads `REPRISE_*`, then files of the same names in `/run/secrets`, where containers
+find their secrets; nothing is read at import. A test or an embedding program builds one with
+arguments: `Settings(database_url=..., ...)`.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+SECRET_FILES = Path("/run/secrets")
 
 
 class Settings(BaseSettings):
@@ -66,10 +76,16 @@ class Settings(BaseSettings):
     max_loaded_models: int = Field(8, ge=1)
     max_series_points: int = Field(100_000, ge=1, description="In one series of a request.")
     max_series: int = Field(10_000, ge=1, description="In one forecast request.")
+    max_request_points: int = Field(2_000_000, ge=1, description="In all series together.")
+    max_forecast_values: int = Field(
+        2_000_000, ge=1, description="Series x horizon x (quantiles + 1) in one answer."
+    )
     max_texts: int = Field(10_000, ge=1, description="In one sentiment request.")
     max_text_chars: int = Field(100_000, ge=1)
+    max_request_chars: int = Field(4_000_000, ge=1, description="In all texts together.")
     max_prompt_tokens: int = Field(16_384, ge=1)
     max_new_tokens: int = Field(8_192, ge=1)
+    max_request_new_tokens: int = Field(32_768, ge=1, description="n x max_new_tokens.")
     max_decode_slots: int = Field(64, ge=1, description="Texts generated at the same time.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -80,3 +96,32 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no such file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it warns of no folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then files: the sooner one wins."""
+        if not SECRET_FILES.is_dir():
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, SECRET_FILES)
+
+
+def is_set(name: str) -> bool:
+    """Whether the environment or a secret file has a value for the setting `name`."""
+    variable = f"REPRISE_{name}"
+    return bool(os.environ.get(variable.upper())) or (SECRET_FILES / variable.lower()).is_file()
+
+
+def describe(error: ValidationError) -> str:
+    """One sentence on what is wrong with the environment, naming each variable."""
+    faults = (
+        f"REPRISE_{str(fault['loc'][0]).upper()}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    )
+    return f"The settings are not usable: {'; '.join(faults)}."

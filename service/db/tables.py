@@ -231,7 +231,7 @@ class Deployment(WithId, Base):
     previous_version_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("model_versions.id", ondelete="CASCADE")
     )
-    reason: Mapped[str]  # trained | moved | removed
+    reason: Mapped[str]  # trained | moved | rolled_back | removed
 
 
 class IdempotencyKey(Base):
@@ -243,6 +243,6 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[str]
     status: Mapped[int | None]  # null: in progress
-    body: Mapped[dict[str, Any] | None]
+    body: Mapped[str | None]  # as it was sent
     headers: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)

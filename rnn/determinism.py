@@ -1,0 +1,33 @@
+"""Every random number of a training comes from here, and can be saved and restored."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Randomness:
+    """Generators for weights (on the CPU, so that a seed means the same weights on any device) and
+    for dropout (on the training device).
+
+    Global generators are left alone: two trainings in one process do not disturb each other.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        weights_seed, dropout_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+        self.weights = torch.Generator().manual_seed(int(weights_seed >> 1))
+        self.dropout = torch.Generator(device).manual_seed(int(dropout_seed >> 1))
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """What must be saved so that a resumed training draws the same numbers."""
+        return {"weights": self.weights.get_state(), "dropout": self.dropout.get_state()}
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self.weights.set_state(tensors["weights"].cpu())
+        self.dropout.set_state(tensors["dropout"].cpu())
+
+
+def use_reproducible_kernels() -> None:
+    """Chooses the kernels that give the same result each time where a device offers faster ones
+    that do not."""
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,76 @@
+"""The hidden state of a recurrent stack as one value: what a prefix, a session or a slot is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnn.config import CellName
+
+
+@dataclass(frozen=True)
+class HiddenState:
+    """Hidden states of all layers for B independent rows.
+
+    Attributes:
+        hidden_lbh: [L, B, H] output state of each layer.
+        cell_lbh: [L, B, H] memory of each layer, for an LSTM; otherwise None.
+    """
+
+    hidden_lbh: Tensor
+    cell_lbh: Tensor | None = None
+
+    @classmethod
+    def zeros(
+        cls,
+        cell: CellName,
+        num_layers: int,
+        batch_size: int,
+        hidden_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "HiddenState":
+        """The state before anything was read."""
+        shape = (num_layers, batch_size, hidden_size)
+        hidden_lbh = torch.zeros(shape, device=device, dtype=dtype)
+        return cls(hidden_lbh, torch.zeros_like(hidden_lbh) if cell == "lstm" else None)
+
+    @staticmethod
+    def cat(states: Sequence["HiddenState"]) -> "HiddenState":
+        """One state with the rows of all, in order."""
+        hidden_lbh = torch.cat([state.hidden_lbh for state in states], dim=1)
+        cells = [state.cell_lbh for state in states if state.cell_lbh is not None]
+        if not cells:
+            return HiddenState(hidden_lbh)
+        assert len(cells) == len(states), "states of different cells cannot be joined"
+        return HiddenState(hidden_lbh, torch.cat(cells, dim=1))
+
+    @property
+    def batch_size(self) -> int:
+        return self.hidden_lbh.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tensors hold."""
+        cell_bytes = 0 if self.cell_lbh is None else self.cell_lbh.nbytes
+        return self.hidden_lbh.nbytes + cell_bytes
+
+    def select(self, rows: Sequence[int] | Tensor) -> "HiddenState":
+        """A copy of the given rows, in the given order; a row may come twice."""
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.hidden_lbh.device)
+        return HiddenState(
+            self.hidden_lbh.index_select(1, index),
+            None if self.cell_lbh is None else self.cell_lbh.index_select(1, index),
+        )
+
+    def row(self, index: int) -> "HiddenState":
+        """A copy of one row, as a batch of one."""
+        return self.select([index])
+
+    def detach(self) -> "HiddenState":
+        """The same numbers, with no gradient flowing back through them."""
+        return HiddenState(
+            self.hidden_lbh.detach(), None if self.cell_lbh is None else self.cell_lbh.detach()
+        )

@@ -1,0 +1,41 @@
+"""What a route needs beside its input: the parts of the running service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from service.db.engine import Database
+from service.settings import Settings
+
+if TYPE_CHECKING:  # for the checker alone: a route module imports the parts that it calls
+    from service.api.news import News
+    from service.artifacts.store import ArtifactStore
+    from service.auth.authenticator import Authenticator
+    from service.inference.engine import Engine
+    from service.jobs.wake import Waker
+    from service.registry.resolver import ModelResolver
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once by `create_app`, started and stopped by its lifespan."""
+
+    settings: Settings
+    database: Database
+    artifacts: ArtifactStore
+    authenticator: Authenticator
+    waker: Waker
+    engine: Engine
+    models: ModelResolver
+    news: News
+
+
+async def get_services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]

@@ -1,0 +1,99 @@
+"""Forecasts of series that come with the request."""
+
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.api.deps import ServicesDep
+from service.api.routing import protected_router, requires
+from service.api.schemas.forecasts import ForecastAnswer, ForecastRequest
+from service.api.served import served_version
+from service.auth.subjects import Scope, Subject
+from service.errors import Fault, ValidationError
+from service.inference.engine import Forecasts
+from service.inference.requests import ServedVersion
+from service.settings import Settings
+
+router: APIRouter = protected_router("/forecasts", tags=["predictions"])
+THREADED_POINTS = 20_000  # converting more would hold up the event loop for milliseconds
+
+
+@router.post("", response_model=ForecastAnswer)
+async def forecast(
+    body: ForecastRequest,
+    subject: Annotated[Subject, requires(Scope.PREDICT)],
+    services: ServicesDep,
+) -> Response:
+    """Mean and quantiles of the timesteps that follow each series."""
+    points = _check_size(body, services.settings)
+    version = await served_version(services, subject, body.model, "time-series-forecasting")
+    if points > THREADED_POINTS:
+        series = await run_in_threadpool(_arrays, body.series)
+    else:
+        series = _arrays(body.series)
+    forecasts = await services.engine.forecast(
+        version,
+        series,
+        body.horizon,
+        body.quantiles,
+        max_values=services.settings.max_forecast_values,
+    )
+    if forecasts.quantiles_bqt.size > THREADED_POINTS:
+        content = await run_in_threadpool(_answer, version, body.quantiles, forecasts)
+    else:
+        content = _answer(version, body.quantiles, forecasts)
+    return Response(content, media_type="application/json")
+
+
+def _check_size(body: ForecastRequest, settings: Settings) -> int:
+    """Each field and their product; returns the number of points."""
+    if len(body.series) > settings.max_series:
+        raise _too_large(f"{len(body.series)} series, the limit is {settings.max_series}")
+    lengths = list(map(len, body.series))
+    longest = max(lengths)
+    if longest > settings.max_series_points:
+        message = f"{longest} points in one series, the limit is {settings.max_series_points}"
+        raise _too_large(message, lengths.index(longest))
+    points = sum(lengths)
+    if points > settings.max_request_points:
+        raise _too_large(f"{points} points in all, the limit is {settings.max_request_points}")
+    return points
+
+
+def _too_large(message: str, *place: int) -> ValidationError:
+    fault = Fault(("body", "series", *place), message)
+    return ValidationError(f"The request is too large: {message}.", faults=[fault])
+
+
+def _arrays(series: list[list[float | None]]) -> list[np.ndarray]:
+    """Null becomes NaN. Raises ValidationError for a series without any value."""
+    arrays = [np.array(values, dtype=np.float64) for values in series]
+    empty = [i for i, values in enumerate(arrays) if np.isnan(values).all()]
+    if empty:
+        message = "must hold at least one value that is not null"
+        raise ValidationError(
+            f"Series {empty[0]} {message}.",
+            faults=[Fault(("body", "series", i), message) for i in empty],
+        )
+    return arrays
+
+
+def _answer(version: ServedVersion, levels: list[float], forecasts: Forecasts) -> bytes:
+    """The JSON of a ForecastAnswer, straight from the arrays: a model would check each number."""
+    names = [str(level) for level in levels]
+    return to_json(
+        {
+            "model": {"name": version.name, "version": version.version},
+            "horizon": forecasts.horizon,
+            "forecasts": [
+                {"mean": mean_t, "quantiles": dict(zip(names, bands_qt, strict=True))}
+                for mean_t, bands_qt in zip(
+                    forecasts.mean_bt.tolist(), forecasts.quantiles_bqt.tolist(), strict=True
+                )
+            ],
+        }
+    )

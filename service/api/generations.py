@@ -1,0 +1,210 @@
+"""Texts drawn from a prompt, whole or streamed."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+
+from rnn.config import MAX_SEED
+from service.api.deps import ServicesDep
+from service.api.problems import answer_problem
+from service.api.routing import produces, protected_router, requires
+from service.api.schemas.generations import (
+    DEFAULT_NEW_TOKENS,
+    Choice,
+    ChoiceEnd,
+    DoneEvent,
+    DrawnToken,
+    GenerationAnswer,
+    GenerationBody,
+    TokenEvent,
+    Usage,
+)
+from service.api.schemas.models import AnsweringModel
+from service.api.served import served_version
+from service.auth.subjects import Scope, Subject
+from service.errors import Fault, ServiceError, ValidationError
+from service.inference.requests import (
+    GenerationEvent,
+    GenerationRequest,
+    PromptRead,
+    TextFinished,
+    TokenDrawn,
+)
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+router: APIRouter = protected_router("/generations", tags=["predictions"])
+
+Events = AsyncGenerator[GenerationEvent, None]
+
+
+@router.post(
+    "",
+    response_model=GenerationAnswer,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+@produces("application/json", "text/event-stream")
+async def generate(
+    body: GenerationBody,
+    subject: Annotated[Subject, requires(Scope.PREDICT)],
+    services: ServicesDep,
+    request: Request,
+) -> Response:
+    """Continues a prompt. With `stream`: server-sent events."""
+    wanted = _wanted(body, services.settings)
+    version = await served_version(services, subject, body.model, "text-generation")
+    model = AnsweringModel(name=version.name, version=version.version)
+    events = services.engine.generate(version, wanted)
+    if body.stream:
+        first = await anext(events)  # what is wrong from the start still has a status of its own
+        assert isinstance(first, PromptRead)
+        return StreamingResponse(
+            _stream(request, events, first.tokens, model, logprobs=body.logprobs),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+    answer = await _unless_gone(request, _collect(events, wanted.n, model, logprobs=body.logprobs))
+    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def _wanted(body: GenerationBody, settings: Settings) -> GenerationRequest:
+    """The engine's request; raises ValidationError past a limit of a field or of their product."""
+    new_tokens = body.max_new_tokens or min(DEFAULT_NEW_TOKENS, settings.max_new_tokens)
+    if len(body.prompt) > settings.max_text_chars:
+        raise _too_large("prompt", f"{len(body.prompt)} characters", settings.max_text_chars)
+    if new_tokens > settings.max_new_tokens:
+        raise _too_large("max_new_tokens", f"{new_tokens} tokens", settings.max_new_tokens)
+    if body.n > settings.max_decode_slots:
+        raise _too_large("n", f"{body.n} texts", settings.max_decode_slots)
+    if body.n * new_tokens > settings.max_request_new_tokens:
+        total = f"{body.n} x {new_tokens} tokens"
+        raise _too_large("max_new_tokens", total, settings.max_request_new_tokens)
+    return GenerationRequest(
+        prompt=body.prompt,
+        max_new_tokens=new_tokens,
+        n=body.n,
+        temperature=body.temperature,
+        top_k=body.top_k,
+        top_p=body.top_p,
+        min_p=body.min_p,
+        repetition_penalty=body.repetition_penalty,
+        stop=tuple(body.stop),
+        seed=secrets.randbelow(MAX_SEED) if body.seed is None else body.seed,
+    )
+
+
+def _too_large(field: str, amount: str, limit: int) -> ValidationError:
+    message = f"{amount}, the limit is {limit}"
+    fault = Fault(("body", field), message)
+    return ValidationError(f"The request is too large: {message}.", faults=[fault])
+
+
+async def _collect(
+    events: Events, n: int, model: AnsweringModel, *, logprobs: bool
+) -> GenerationAnswer:
+    pieces: list[list[str]] = [[] for _ in range(n)]
+    drawn: list[list[DrawnToken]] = [[] for _ in range(n)]
+    ends: dict[int, TextFinished] = {}
+    prompt_tokens = 0
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case PromptRead():
+                    prompt_tokens = event.tokens
+                case TokenDrawn():
+                    pieces[event.index].append(event.text)
+                    if logprobs:
+                        drawn[event.index].append(
+                            DrawnToken(token=event.token, logprob=event.logprob)
+                        )
+                case TextFinished():
+                    pieces[event.index].append(event.text)
+                    ends[event.index] = event
+    return GenerationAnswer(
+        model=model,
+        choices=[
+            Choice(
+                index=index,
+                text="".join(pieces[index]),
+                finish_reason=ends[index].finish_reason,
+                logprobs=drawn[index] if logprobs else None,
+            )
+            for index in range(n)
+        ],
+        usage=_usage(prompt_tokens, ends),
+    )
+
+
+def _usage(prompt_tokens: int, ends: dict[int, TextFinished]) -> Usage:
+    completion_tokens = sum(end.tokens for end in ends.values())
+    return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+
+
+async def _stream(
+    request: Request, events: Events, prompt_tokens: int, model: AnsweringModel, *, logprobs: bool
+) -> AsyncGenerator[bytes, None]:
+    """Server-sent events. Ended by the client's going away: `events` is closed, rows are freed."""
+    ends: dict[int, TextFinished] = {}
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, TokenDrawn):
+                    if logprobs:
+                        yield _sse("token", TokenEvent(**vars(event)))
+                    elif event.text:
+                        yield _sse("token", TokenEvent(index=event.index, text=event.text))
+                elif isinstance(event, TextFinished):
+                    ends[event.index] = event
+                    if event.text:
+                        yield _sse("token", TokenEvent(index=event.index, text=event.text))
+    except Exception as error:
+        if not isinstance(error, ServiceError):
+            log.exception("a stream of generated text failed")
+        problem = await answer_problem(request, error)
+        yield b"event: error\ndata: " + bytes(problem.body) + b"\n\n"
+    else:
+        yield _sse(
+            "done",
+            DoneEvent(
+                model=model,
+                choices=[
+                    ChoiceEnd(index=index, finish_reason=end.finish_reason)
+                    for index, end in sorted(ends.items())
+                ],
+                usage=_usage(prompt_tokens, ends),
+            ),
+        )
+
+
+def _sse(name: str, data: BaseModel) -> bytes:
+    return f"event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n".encode()
+
+
+async def _unless_gone(
+    request: Request, answer: Coroutine[None, None, GenerationAnswer]
+) -> GenerationAnswer:
+    """Awaits an answer; a client that hangs up cancels it, so that its rows are free at once."""
+    working = asyncio.create_task(answer)
+    watching = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return await working
+    finally:
+        working.cancel()
+        watching.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has hung up; its body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

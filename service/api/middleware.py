@@ -1,0 +1,198 @@
+"""What every request passes before a route is chosen, from the outside in.
+
+`Envelope` gives each answer its id and headers, turns every error into a problem document, and
+logs one line. `Intake` refuses requests that are not meant for us or not well formed. `Gate` lets
+a request through that matches a public route exactly; everything else, with or without a route,
+needs a key.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import answer_problem, to_service_error
+from service.auth.authenticator import Authenticator
+from service.auth.limiter import Limiter
+from service.errors import (
+    BadHostError,
+    HeadersTooLargeError,
+    MalformedRequestError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "X-Request-Id"
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Envelope:
+    """Outermost: an answer for every request, and a line in the log for every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started_at = time.perf_counter()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                status = 499  # as nginx writes it: nobody is left to answer
+            except Exception as error:
+                if to_service_error(error).status >= 500:
+                    log.exception("request failed")
+                if status:  # the answer has begun: all that can still be done is to cut it off
+                    raise
+                response = await answer_problem(HTTPConnection(scope), error)
+                await response(scope, receive, send_with_headers)
+            finally:
+                subject = scope["state"].get("subject")
+                milliseconds = (time.perf_counter() - started_at) * 1000
+                log.info(
+                    "%s %s",
+                    scope["method"],
+                    status,
+                    extra={
+                        "path": scope["path"],
+                        "milliseconds": round(milliseconds, 2),
+                        "key_id": str(subject.key_id) if subject is not None else None,
+                    },
+                )
+
+
+class Intake:
+    """Refuses foreign hosts, oversized headers and lengths that two readers could differ on."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str], max_header_bytes: int) -> None:
+        self.app = app
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._max_header_bytes = max_header_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self._check(scope)
+        elif scope["type"] == "websocket":  # there is none here yet
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self.app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        size = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if size > self._max_header_bytes:
+            raise HeadersTooLargeError(f"The limit is {self._max_header_bytes} bytes.")
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if "*" not in self._allowed_hosts and (
+            len(hosts) != 1 or _host_name(hosts[0]) not in self._allowed_hosts
+        ):
+            raise BadHostError("This host name is not one of REPRISE_ALLOWED_HOSTS.")
+        lengths = set(headers.getlist("content-length"))
+        if len(lengths) > 1 or not all(re.fullmatch("[0-9]{1,18}", each) for each in lengths):
+            raise MalformedRequestError("Send one Content-Length, a number of bytes.")
+
+
+class Gate:
+    """Denies by default: only a full match of one of the public routes needs no key.
+
+    Asking the routes themselves, rather than comparing paths, leaves no second reading of a path
+    to exploit; and what is not on the list is closed, be it a route, a mount, a wrong method or
+    a path that leads nowhere.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        public: Sequence[BaseRoute],
+        authenticator: Authenticator,
+        requests_per_minute: int,
+        failed_logins_per_minute: int,
+    ) -> None:
+        self.app = app
+        self._public = tuple(public)
+        self._authenticator = authenticator
+        self._requests = Limiter(requests_per_minute, "requests with this key")
+        self._failures = Limiter(failed_logins_per_minute, "wrong keys from this address")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            # Routers read a final line break as the end of the path; nothing of ours has one.
+            is_clean = not _CONTROL.search(scope["path"])
+            if not (is_clean and self._is_public(scope)):
+                await self._authenticate(scope)
+            if not is_clean:
+                raise NotFoundError("There is nothing at this path.")
+        await self.app(scope, receive, send)
+
+    def _is_public(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self._public)
+
+    async def _authenticate(self, scope: Scope) -> None:
+        text = _bearer(Headers(scope=scope))
+        if text is None:
+            raise UnauthenticatedError("Send an Authorization header: Bearer, then an API key.")
+        try:
+            subject = await self._authenticator.subject(text)
+        except UnauthenticatedError:
+            # A right key still passes from an address that sent many wrong ones: behind a proxy
+            # all callers share one. What a proxy says of the address is not believed.
+            address, _ = scope.get("client") or ("local", 0)
+            self._failures.hit(address)
+            raise
+        self._requests.hit(str(subject.key_id))
+        scope["state"]["subject"] = subject
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's id where it is a harmless one, so that its log and ours agree."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _host_name(host: str) -> str:
+    """A Host header without its port, in lower case."""
+    return re.sub(r":[0-9]*$", "", host.strip().lower())
+
+
+def _bearer(headers: Headers) -> str | None:
+    values = headers.getlist("authorization")
+    if len(values) != 1:
+        return None
+    scheme, _, text = values[0].partition(" ")
+    return text.strip() if scheme.lower() == "bearer" and text.strip() else None

@@ -1,0 +1,199 @@
+"""Models with their versions, aliases, history and files."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from sqlalchemy.orm import Session
+from starlette.responses import FileResponse
+
+from service.api.deps import Services, ServicesDep
+from service.api.pagination import Page, PageDep
+from service.api.routing import produces, protected_router, requires
+from service.api.schemas.models import (
+    AliasMove,
+    DeploymentView,
+    ModelFile,
+    ModelView,
+    Rollback,
+    VersionDetail,
+    VersionView,
+)
+from service.auth.subjects import Scope, Subject
+from service.db.tables import Model, ModelVersion
+from service.registry import files, store
+from service.registry.references import ALIAS_PATTERN
+
+router: APIRouter = protected_router("/models", tags=["models"])
+
+Reader = Annotated[Subject, requires(Scope.MODELS_READ)]
+Writer = Annotated[Subject, requires(Scope.MODELS_WRITE)]
+Number = Annotated[int, Path(ge=1, lt=2**63, description="A version.")]
+Alias = Annotated[str, Path(pattern=ALIAS_PATTERN)]
+
+
+@router.get("")
+def list_models(subject: Reader, page: PageDep, services: ServicesDep) -> Page[ModelView]:
+    with services.database.transaction() as db:
+        models, has_more = store.list_models(db, subject.workspace_id, page)
+        return Page(data=_views(db, models), has_more=has_more)
+
+
+@router.get("/{name}")
+def get_model(name: str, subject: Reader, services: ServicesDep) -> ModelView:
+    with services.database.transaction() as db:
+        return _views(db, [store.get_model(db, subject.workspace_id, name)])[0]
+
+
+@router.delete("/{name}", status_code=204)
+def delete_model(name: str, subject: Writer, services: ServicesDep) -> None:
+    """Removes all versions with their files. Jobs and data sets stay."""
+    with services.database.transaction() as db:
+        folders = store.delete_model(db, subject.workspace_id, name)
+    services.models.forget()
+    for folder in folders:
+        shutil.rmtree(services.artifacts.absolute(folder), ignore_errors=True)
+
+
+@router.get("/{name}/versions")
+def list_versions(
+    name: str, subject: Reader, page: PageDep, services: ServicesDep
+) -> Page[VersionView]:
+    with services.database.transaction() as db:
+        model = store.get_model(db, subject.workspace_id, name)
+        versions, has_more = store.list_versions(db, model, page)
+        aliases = store.aliases_of(db, [model.id])[model.id]
+    data = [_lineage(model, version, aliases) for version in versions]
+    return Page(data=data, has_more=has_more)
+
+
+@router.get("/{name}/versions/{number}")
+def get_version(name: str, number: Number, subject: Reader, services: ServicesDep) -> VersionDetail:
+    """A version with all that it came from, and its files."""
+    model, version, aliases = _version(services, subject, name, number)
+    folder = services.artifacts.absolute(version.artifact_path)
+    return VersionDetail(
+        **_lineage(model, version, aliases).model_dump(),
+        files=[ModelFile.model_validate(file) for file in files.list_files(folder)],
+    )
+
+
+@router.get("/{name}/versions/{number}/files/{file}", response_class=FileResponse)
+@produces("application/octet-stream")
+def download_file(
+    name: str, number: Number, file: str, subject: Reader, services: ServicesDep
+) -> FileResponse:
+    """One of the files that the version lists."""
+    _, version, _ = _version(services, subject, name, number)
+    folder = services.artifacts.absolute(version.artifact_path)
+    found = files.find_file(folder, file)
+    return FileResponse(
+        folder / found.name,
+        media_type="application/octet-stream",
+        filename=found.name,
+        headers={"X-Content-Type-Options": "nosniff", "Digest": f"sha-256={found.sha256}"},
+    )
+
+
+@router.put("/{name}/aliases/{alias}")
+def move_alias(
+    name: str, alias: Alias, body: AliasMove, subject: Writer, services: ServicesDep
+) -> ModelView:
+    """Points an alias at a version; requests that name it see it at once."""
+    with services.database.transaction() as db:
+        view = _views(db, [store.move_alias(db, subject.workspace_id, name, alias, body.version)])[
+            0
+        ]
+    services.models.forget()
+    return view
+
+
+@router.delete("/{name}/aliases/{alias}", status_code=204)
+def remove_alias(name: str, alias: Alias, subject: Writer, services: ServicesDep) -> None:
+    with services.database.transaction() as db:
+        store.remove_alias(db, subject.workspace_id, name, alias)
+    services.models.forget()
+
+
+@router.post("/{name}/rollback")
+def roll_back(
+    name: str, subject: Writer, services: ServicesDep, body: Rollback | None = None
+) -> ModelView:
+    """Takes back the last move of an alias, `production` if none is named."""
+    alias = (body or Rollback()).alias
+    with services.database.transaction() as db:
+        view = _views(db, [store.roll_back(db, subject.workspace_id, name, alias)])[0]
+    services.models.forget()
+    return view
+
+
+@router.get("/{name}/deployments")
+def list_deployments(
+    name: str, subject: Reader, page: PageDep, services: ServicesDep
+) -> Page[DeploymentView]:
+    """The log of alias moves, newest first. It is only ever appended to."""
+    with services.database.transaction() as db:
+        model = store.get_model(db, subject.workspace_id, name)
+        moves, has_more = store.list_deployments(db, model, page)
+        numbers = store.version_numbers(db, model)
+    data = [
+        DeploymentView(
+            id=move.id,
+            alias=move.alias,
+            version=numbers[move.version_id] if move.version_id else None,
+            previous_version=(
+                numbers[move.previous_version_id] if move.previous_version_id else None
+            ),
+            reason=move.reason,
+            created_at=move.created_at,
+        )
+        for move in moves
+    ]
+    return Page(data=data, has_more=has_more)
+
+
+def _version(
+    services: Services, subject: Subject, name: str, number: int
+) -> tuple[Model, ModelVersion, dict[str, int]]:
+    with services.database.transaction() as db:
+        model = store.get_model(db, subject.workspace_id, name)
+        version = store.get_version(db, model, number)
+        return model, version, store.aliases_of(db, [model.id])[model.id]
+
+
+def _views(db: Session, models: Sequence[Model]) -> list[ModelView]:
+    ids = [model.id for model in models]
+    aliases, latest = store.aliases_of(db, ids), store.latest_versions(db, ids)
+    return [
+        ModelView(
+            id=model.id,
+            name=model.name,
+            task=model.task,
+            created_at=model.created_at,
+            latest_version=latest[model.id],
+            aliases=aliases[model.id],
+        )
+        for model in models
+    ]
+
+
+def _lineage(model: Model, version: ModelVersion, aliases: dict[str, int]) -> VersionView:
+    return VersionView(
+        id=version.id,
+        model=model.name,
+        version=version.version,
+        task=model.task,
+        created_at=version.created_at,
+        aliases=[alias for alias, number in aliases.items() if number == version.version],
+        job_id=version.job_id,
+        attempt=version.attempt,
+        dataset_id=version.dataset_id,
+        dataset_sha256=version.dataset_sha256,
+        config=version.config,
+        seed=version.seed,
+        code_version=version.code_version,
+        metrics=version.metrics,
+        parameters=version.parameters,
+        artifact_sha256=version.artifact_sha256,
+    )

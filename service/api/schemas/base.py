@@ -1,0 +1,38 @@
+"""Bases of every body: what comes in is strict, what goes out is a view of a record.
+
+A body is checked as Python values that were read from JSON, so types that JSON lacks need a
+conversion that says what it takes: use `Id` and `Timestamp`, and `Field(strict=False)` for an
+enum. NUL and lone surrogates never get here: `service.api.strict_json` refuses them.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+
+class StrictBody(BaseModel):
+    """A request's body: no unknown field, no conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class View(BaseModel):
+    """An answer's body, made from keyword arguments or from a record's attributes."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+def _is_text(value: Any) -> Any:
+    # Otherwise numbers, and strings of digits, would be read as seconds since 1970.
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("must be a time such as 2030-01-31T12:00:00Z")
+    if not isinstance(value, str | datetime):
+        raise ValueError("must be a text such as 2030-01-31T12:00:00Z")
+    return value
+
+
+Id = Annotated[UUID, Field(strict=False)]
+Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]

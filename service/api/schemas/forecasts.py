@@ -1,0 +1,73 @@
+"""Forecasts over HTTP."""
+
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler
+from pydantic.functional_validators import WrapValidator
+from pydantic_core import InitErrorDetails
+
+from service.api.schemas.base import StrictBody, View
+from service.api.schemas.models import AnsweringModel, ModelReference
+
+Series = Annotated[list[float | None], Field(min_length=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _one_or_many(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Reads a flat list as one series; its errors name the places as the client wrote them."""
+    if not isinstance(value, list) or not value or isinstance(value[0], list):
+        return validate(value)
+    try:
+        return validate([value])
+    except ValidationError as error:
+        faults = [
+            InitErrorDetails(
+                type=fault["type"],
+                loc=fault["loc"][1:],
+                input=fault["input"],
+                ctx=fault.get("ctx", {}),
+            )
+            for fault in error.errors(include_url=False)
+        ]
+        raise ValidationError.from_exception_data(error.title, faults) from None
+
+
+def _rising(levels: list[float]) -> list[float]:
+    if any(low >= high for low, high in pairwise(levels)):
+        raise ValueError("must rise, without repetition")
+    return levels
+
+
+class ForecastRequest(StrictBody):
+    """One or many series, each with its newest value last."""
+
+    model: ModelReference
+    series: Annotated[
+        list[Series],
+        Field(
+            min_length=1,
+            description="Lists of numbers, or one list; null: a missing value.",
+            examples=[[[112, 118, None, 129, 121, 135]]],
+        ),
+        WrapValidator(_one_or_many, json_schema_input_type=list[Series] | Series),
+    ]
+    horizon: int | None = Field(
+        None, ge=1, le=10_000, description="Timesteps; null: all that the model was trained for."
+    )
+    quantiles: Annotated[list[Level], AfterValidator(_rising)] = Field(
+        [0.1, 0.5, 0.9],
+        max_length=99,
+        description="Levels between 0 and 1, rising, inside those that the model was trained for.",
+    )
+
+
+class SeriesForecast(View):
+    mean: list[float]
+    quantiles: dict[str, list[float]] = Field(description="Each level with its values.")
+
+
+class ForecastAnswer(View):
+    model: AnsweringModel
+    horizon: int
+    forecasts: list[SeriesForecast] = Field(description="In the order of the series.")

@@ -1,0 +1,137 @@
+"""Bodies of `/jobs`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig
+from service.api.schemas.base import Id, View
+from service.jobs.states import JobState
+from service.jobs.submission import MODEL_NAME
+
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+LabelValue = Annotated[str, StringConstraints(max_length=512)]
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+_DATASET = Field(description="Id of an uploaded data set.")
+_MODEL = Field(
+    None,
+    pattern=MODEL_NAME,
+    description="Name to publish the trained network under; null: made of the data set's name.",
+)
+_DEVICE = Field("auto", description="Where to train; auto: on a GPU if a worker has one.")
+_PRIORITY = Field(
+    0,
+    ge=-1_000_000,
+    le=1_000_000,
+    description="Higher ones run first; above 0 needs the scope keys:admin.",
+)
+_METADATA = Field(
+    default_factory=dict, max_length=16, description="Words of your own, kept with the job."
+)
+
+
+class ForecastingJob(ForecastingConfig):
+    """A job for `time-series-forecasting`."""
+
+    dataset: Id = _DATASET
+    model: str | None = _MODEL
+    device: DeviceName = _DEVICE
+    priority: int = _PRIORITY
+    metadata: dict[LabelName, LabelValue] = _METADATA
+
+
+class ClassificationJob(ClassificationConfig):
+    """A job for `text-classification`."""
+
+    dataset: Id = _DATASET
+    model: str | None = _MODEL
+    device: DeviceName = _DEVICE
+    priority: int = _PRIORITY
+    metadata: dict[LabelName, LabelValue] = _METADATA
+
+
+class GenerationJob(GenerationConfig):
+    """A job for `text-generation`."""
+
+    dataset: Id = _DATASET
+    model: str | None = _MODEL
+    device: DeviceName = _DEVICE
+    priority: int = _PRIORITY
+    metadata: dict[LabelName, LabelValue] = _METADATA
+
+
+JobSubmission = Annotated[
+    ForecastingJob | ClassificationJob | GenerationJob, Field(discriminator="task")
+]
+
+
+class Progress(View):
+    fraction: float = Field(description="Of the steps at most to be done, 0 to 1.")
+    step: int
+    total_steps: int | None
+    epoch: float
+
+
+class JobError(View):
+    type: str
+    detail: str
+
+
+class JobView(View):
+    id: UUID
+    task: str
+    dataset: UUID
+    model: str
+    version: int | None = Field(description="Of the model, once the job succeeded.")
+    state: JobState
+    attempt: int = Field(description="Executions so far; 0 before the first.")
+    cancel_requested: bool
+    queue_position: int | None = Field(description="1 is next; null unless queued.")
+    progress: Progress
+    eta_seconds: float | None = Field(
+        description="To the last possible step at the measured rate; null unless running."
+    )
+    metrics: dict[str, Any] = Field(
+        description="Of the last evaluation; of the published weights once the job succeeded."
+    )
+    error: JobError | None
+    device: str
+    queue: str
+    priority: int
+    metadata: dict[str, str]
+    config: dict[str, Any] = Field(description="Resolved: nothing is left open.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class EventView(View):
+    seq: int
+    type: Literal["state", "metrics", "checkpoint", "message"]
+    attempt: int
+    created_at: datetime
+    data: dict[str, Any]
+
+
+class EventList(View):
+    data: list[EventView]
+    has_more: bool
+
+
+class CheckpointView(View):
+    step: int
+    attempt: int
+    sha256: str = Field(description="Of the manifest, which holds the digest of every file.")
+
+
+class CheckpointList(View):
+    data: list[CheckpointView]
+
+
+class LogView(View):
+    attempt: int
+    text: str = Field(description="The end of what the trainer printed.")
+    truncated: bool = Field(description="Whether there is more before it.")

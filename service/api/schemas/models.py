@@ -1,0 +1,93 @@
+"""Models, versions and aliases over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from service.api.schemas.base import StrictBody, View
+from service.registry.references import PRODUCTION, is_reference
+
+
+def _check_reference(text: str) -> str:
+    if not is_reference(text):
+        raise ValueError("write a model as name, name@alias or name:version")
+    return text
+
+
+ModelReference = Annotated[
+    str,
+    AfterValidator(_check_reference),
+    Field(
+        max_length=200,
+        description="name, name@alias or name:version; bare: name@production.",
+        examples=["demand", "demand@canary", "demand:3"],
+    ),
+]
+
+
+class AnsweringModel(View):
+    """Which version gave an answer."""
+
+    name: str
+    version: int
+
+
+class ModelView(View):
+    id: UUID
+    name: str
+    task: str
+    created_at: datetime
+    latest_version: int
+    aliases: dict[str, int] = Field(description="Each alias with the version it points at.")
+
+
+class ModelFile(View):
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class VersionView(View):
+    """A trained network with all that it came from."""
+
+    id: UUID
+    model: str
+    version: int
+    task: str
+    created_at: datetime
+    aliases: list[str]
+    job_id: UUID
+    attempt: int = Field(description="Which execution of the job trained it.")
+    dataset_id: UUID
+    dataset_sha256: str
+    config: dict[str, Any] = Field(description="Every choice, as it was trained.")
+    seed: int
+    code_version: str
+    metrics: dict[str, Any]
+    parameters: int
+    artifact_sha256: str = Field(description="Of the manifest, which holds every file's digest.")
+
+
+class VersionDetail(VersionView):
+    files: list[ModelFile]
+
+
+class AliasMove(StrictBody):
+    version: int = Field(ge=1, lt=2**63)
+
+
+class Rollback(StrictBody):
+    alias: str = Field(PRODUCTION, max_length=100)
+
+
+class DeploymentView(View):
+    """One move of an alias. `version` is null where it was removed."""
+
+    id: UUID
+    alias: str
+    version: int | None
+    previous_version: int | None
+    reason: str
+    created_at: datetime

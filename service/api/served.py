@@ -1,0 +1,45 @@
+"""What the prediction routes share: the version behind a reference, kept and warmed by news."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from service.api.deps import Services
+from service.auth.subjects import Subject
+from service.errors import ModelTaskMismatchError
+from service.inference.requests import ServedVersion
+
+
+async def served_version(
+    services: Services, subject: Subject, reference: str, task: str
+) -> ServedVersion:
+    """The version that a reference stands for, which must have been trained for `task`."""
+    version = services.models.kept(subject.workspace_id, reference)
+    if version is None:
+        found = await run_in_threadpool(services.models.find, subject.workspace_id, reference)
+        version, before = found
+        if before is not None:
+            services.engine.models.replace(before.sha256)
+    if version.task != task:
+        raise ModelTaskMismatchError(
+            f"The model {version.name!r} was trained for {version.task}, this route is for {task}."
+        )
+    return version
+
+
+def follow_model_news(services: Services) -> None:
+    """Loads what was just trained before the first request for it, and forgets moved aliases."""
+    warming: set[asyncio.Task[None]] = set()
+
+    def react(news: dict[str, Any] | None) -> None:
+        services.models.forget()
+        if not news:  # after a gap, or a removal: nothing to load
+            return
+        folder: Path = services.artifacts.absolute(news["artifact_path"])
+        task = asyncio.create_task(services.engine.warm(folder, news["artifact_sha256"]))
+        warming.add(task)
+        task.add_done_callback(warming.discard)
+
+    services.news.on_model_version(react)

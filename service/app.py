@@ -1,0 +1,106 @@
+"""Composes the API process. Nothing is decided here, and nothing is connected before the start."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.api import health, keys, openapi
+from service.api.deps import Services
+from service.api.middleware import Envelope, Gate, Intake
+from service.api.news import News
+from service.api.problems import answer_problem
+from service.api.served import follow_model_news
+from service.artifacts.store import ArtifactStore
+from service.auth.authenticator import Authenticator
+from service.db.engine import Database, make_engine
+from service.inference.engine import Engine
+from service.jobs.wake import Waker
+from service.registry.resolver import ModelResolver
+from service.settings import Settings
+
+ROUTERS = [keys]
+for _name in ("datasets", "jobs", "workers", "models", "forecasts", "sentiment", "generations"):
+    # INTERIM, while these modules are being written; plain imports at the end
+    try:
+        ROUTERS.append(__import__(f"service.api.{_name}", fromlist=["router"]))
+    except ImportError as _error:
+        print("interim: no router", _name, _error)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole HTTP application; its lifespan starts and stops what it is made of."""
+    services = _services(settings)
+    app = FastAPI(
+        title="Reprise",
+        summary="Trains deep recurrent networks on your sequences and serves them at once.",
+        version=version("reprise"),
+        lifespan=_lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            HTTPException: answer_problem,
+            RequestValidationError: answer_problem,
+        },
+    )
+    app.state.services = services
+    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
+    app.include_router(health.router)
+    app.include_router(openapi.router)
+    for module in ROUTERS:
+        app.include_router(module.router, prefix="/api/v1")
+    # The last one added is the outermost.
+    app.add_middleware(
+        Gate,
+        public=health.router.routes,
+        authenticator=services.authenticator,
+        requests_per_minute=settings.requests_per_minute,
+        failed_logins_per_minute=settings.failed_logins_per_minute,
+    )
+    app.add_middleware(
+        Intake,
+        allowed_hosts=settings.allowed_hosts,
+        max_header_bytes=settings.max_header_bytes,
+    )
+    app.add_middleware(Envelope)
+    return app
+
+
+def _services(settings: Settings) -> Services:
+    database = Database(make_engine(settings))
+    artifacts = ArtifactStore(settings.artifact_dir)
+    return Services(
+        settings=settings,
+        database=database,
+        artifacts=artifacts,
+        authenticator=Authenticator(database, settings.key_cache_seconds),
+        waker=Waker(settings.redis_url.get_secret_value()),
+        engine=Engine(
+            threads=settings.inference_threads,
+            max_concurrent=settings.max_concurrent_predictions,
+            max_loaded=settings.max_loaded_models,
+            max_decode_slots=settings.max_decode_slots,
+            max_prompt_tokens=settings.max_prompt_tokens,
+        ),
+        models=ModelResolver(database, artifacts),
+        news=News(settings.database_url.get_secret_value()),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    services.artifacts.prepare()
+    services.engine.start()
+    follow_model_news(services)
+    services.news.start()
+    try:
+        yield
+    finally:
+        services.news.stop()
+        await services.engine.stop()
+        services.waker.close()
+        services.database.close()

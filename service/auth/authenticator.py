@@ -1,0 +1,93 @@
+"""Says who a bearer key belongs to, from memory where it was asked a moment ago.
+
+A key is looked up again after `key_cache_seconds`, so that is how late a revocation by another
+process takes effect; one by this process takes effect at once (`forget`). Only right keys are
+remembered, by their digest.
+"""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from service.auth import store
+from service.auth.keys import PlainKey, parse
+from service.auth.subjects import Subject
+from service.db.engine import Database
+from service.errors import UnauthenticatedError
+
+CAPACITY = 10_000
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    subject: Subject
+    until: float
+
+
+class Authenticator:
+    """Lives on one event loop. Never blocks it: a look-up runs on a thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        cache_seconds: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._cache_seconds = cache_seconds
+        self._clock = clock
+        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._writing = threading.Lock()  # `forget` comes from the threads of the routes
+        self._look_ups: dict[bytes, asyncio.Task[Subject]] = {}
+
+    async def subject(self, text: str) -> Subject:
+        """The subject of a key; raises UnauthenticatedError, the same for every reason."""
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        found = self._remembered.get(digest)
+        if found is not None and found.until > self._clock():
+            return found.subject
+        key = parse(text)
+        if key is None:
+            raise UnauthenticatedError(store.WRONG_KEY)
+        # Requests that come at the same time share one look-up, which outlives any of them.
+        look_up = self._look_ups.get(digest)
+        if look_up is None:
+            look_up = asyncio.create_task(self._look_up(digest, key))
+            self._look_ups[digest] = look_up
+            look_up.add_done_callback(lambda done: self._end(digest, done))
+        return await asyncio.shield(look_up)
+
+    def forget(self, key_id: UUID) -> None:
+        """Drops what is remembered of a key that was revoked. For any thread."""
+        with self._writing:
+            for digest, found in list(self._remembered.items()):
+                if found.subject.key_id == key_id:
+                    del self._remembered[digest]
+
+    async def _look_up(self, digest: bytes, key: PlainKey) -> Subject:
+        asked_at = self._clock()
+        answer = await asyncio.to_thread(self._authenticate, key)
+        seconds = self._cache_seconds
+        if answer.seconds_left is not None:
+            seconds = min(seconds, answer.seconds_left)
+        with self._writing:
+            self._remembered[digest] = _Remembered(answer.subject, asked_at + seconds)
+            self._remembered.move_to_end(digest)
+            while len(self._remembered) > CAPACITY:
+                self._remembered.popitem(last=False)
+        return answer.subject
+
+    def _authenticate(self, key: PlainKey) -> store.Authenticated:
+        with self._database.transaction() as db:
+            return store.authenticate(db, key)
+
+    def _end(self, digest: bytes, look_up: asyncio.Task[Subject]) -> None:
+        self._look_ups.pop(digest, None)
+        if not look_up.cancelled():
+            look_up.exception()  # read here, in case every request that waited has gone

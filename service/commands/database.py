@@ -1,0 +1,68 @@
+"""The database that a command works on without the API: that of the environment or of a folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from service.commands.client import CommandError
+from service.embedded.folders import runtime_folder
+from service.embedded.instance import running_instance
+from service.settings import Settings, describe
+
+if TYPE_CHECKING:
+    from service.db.engine import Database
+
+DataFolder = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="Folder of the instance that `reprise up` runs, without a database URL."
+    ),
+]
+
+
+@contextmanager
+def open_database(data: Path) -> Iterator["Database"]:
+    """The database of the settings, or that of the instance that runs on the folder `data`."""
+    # Here and below: most commands talk to the API and start sooner without SQLAlchemy.
+    from sqlalchemy.exc import ArgumentError, OperationalError
+
+    from service.db.engine import Database, make_engine
+
+    try:
+        database = Database(make_engine(_settings(data)))
+    except ArgumentError as error:
+        raise CommandError("REPRISE_DATABASE_URL is not the URL of a database.") from error
+    try:
+        yield database
+    except OperationalError as error:
+        raise CommandError(f"The database does not answer: {error.orig}") from error
+    finally:
+        database.close()
+
+
+def _settings(data: Path) -> Settings:
+    # A command needs neither Redis nor the artifacts.
+    redis_url, artifact_dir = SecretStr(""), Path()
+    try:
+        return Settings(redis_url=redis_url, artifact_dir=artifact_dir)
+    except ValidationError as error:
+        if any(fault["type"] != "missing" for fault in error.errors()):
+            raise CommandError(describe(error)) from error
+    database_url = SecretStr(_embedded_url(data))
+    return Settings(database_url=database_url, redis_url=redis_url, artifact_dir=artifact_dir)
+
+
+def _embedded_url(data: Path) -> str:
+    from service.embedded.postgres import EmbeddedPostgres
+
+    folder = data.absolute()
+    if running_instance(folder) is None:
+        raise CommandError(
+            f"No instance runs on {folder}: start it with `reprise up`, or set"
+            " REPRISE_DATABASE_URL to the database of another one."
+        )
+    return EmbeddedPostgres(folder, runtime_folder(folder)).url()

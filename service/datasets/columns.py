@@ -1,0 +1,202 @@
+"""Finds out what the columns of a table hold: numbers, times, lists or text.
+
+A column is a number column if nearly all of its cells are written as numbers. A cell of it that is
+not a finite number is then an error that names it: half-parsed columns are how a network comes to
+be trained on nonsense. Times likewise. A missing cell is allowed anywhere and counted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from service.datasets.batches import Batch
+from service.datasets.names import is_numeric_by_name, is_text_by_name, is_time_by_name
+from service.datasets.places import Place, shown, wrong
+from service.datasets.times import find_format, parse
+from service.errors import DatasetNonfiniteError, DatasetUnparseableError, ServiceError
+
+ColumnType = Literal["number", "text", "time", "list"]
+
+NEARLY_ALL = 0.8
+MOST = 0.5  # is enough where the name says what the column should hold
+MAX_DISTINCT = 1_000
+MAX_FAULTS = 20
+ENOUGH_CELLS = 2_000  # to see that a column holds no numbers
+# Written as a number, though none that can be used: a decimal comma, thousands, a bare NaN.
+LOOKS_NUMERIC = r"^[+-]?(\d{1,3}([ ,.']\d{3})+|\d+)([,.]\d+)?([eE][+-]?\d+)?\s*%?$"
+
+
+@dataclass
+class Column:
+    """What was seen of one column so far."""
+
+    name: str
+    filled: int = 0
+    nulls: int = 0
+    is_list: bool = False
+    finite: int = 0
+    numeric_looking: int = 0
+    first_odd: tuple[Place, str] | None = None  # the first cell that is not a finite number
+    may_be_number: bool = True
+    time_format: str | None = None
+    times: int = 0
+    first_untimely: tuple[Place, str] | None = None
+    chars: int = 0
+    distinct: set[str] | None = field(default_factory=set)  # None: more than MAX_DISTINCT
+
+    @property
+    def type(self) -> ColumnType:
+        if self.is_list:
+            return "list"
+        if self._is_mostly(self.finite + self.numeric_looking, is_numeric_by_name(self.name)):
+            return "number"
+        if self._is_mostly(self.times, is_time_by_name(self.name)):
+            return "time"
+        return "text"
+
+    def _is_mostly(self, count: int, is_named_so: bool) -> bool:
+        """Whether this share of the cells makes the column one of their kind."""
+        if self.filled == 0:
+            return False
+        if is_text_by_name(self.name):
+            return count == self.filled
+        return count >= (MOST if is_named_so else NEARLY_ALL) * self.filled
+
+    def error(self) -> tuple[Place, ServiceError] | None:
+        """The first cell that does not fit the column's type."""
+        if self.type == "number" and self.finite < self.filled and self.first_odd:
+            place, value = self.first_odd
+            message = f"{shown(value)} is not a finite number{_hint(value)}"
+            return place, wrong(DatasetNonfiniteError, place, message)
+        if self.type == "time" and self.times < self.filled and self.first_untimely:
+            place, value = self.first_untimely
+            message = f"{shown(value)} is not a time of the form {self.time_format}"
+            return place, wrong(DatasetUnparseableError, place, message)
+        return None
+
+    def described(self) -> dict[str, Any]:
+        """The column as the profile holds it."""
+        more: dict[str, Any] = {}
+        if self.type == "time":
+            more["format"] = self.time_format
+        if self.distinct is not None and not self.is_list:
+            more["distinct"] = len(self.distinct)
+        if self.type == "text" and self.filled:
+            more["mean_characters"] = round(self.chars / self.filled, 1)
+        return {"name": self.name, "type": self.type, "nulls": self.nulls, **more}
+
+
+def _hint(value: str) -> str:
+    if "," in value:
+        return "; decimals are written with a point, and thousands without a mark"
+    return "; leave the cell empty where a value is missing"
+
+
+class ColumnScan:
+    """Looks at batches one after the other; memory does not grow with the rows."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Column] = {}
+        self.rows = 0
+
+    def add(self, batch: Batch) -> None:
+        frame = batch.frame
+        for name in frame.columns:
+            if name not in self.columns:  # JSON Lines: absent from all rows before
+                self.columns[name] = Column(name, nulls=self.rows)
+        for name, column in self.columns.items():
+            if name not in frame.columns:
+                column.nulls += frame.height
+        self.rows += frame.height
+        for name in frame.select(pl.col(pl.List)).columns:
+            self._add_list(self.columns[name], frame[name])
+        self._add_texts(batch, frame.select(pl.col(pl.String)))
+
+    def _add_list(self, column: Column, cells: pl.Series) -> None:
+        column.is_list = True
+        column.nulls += cells.null_count()
+        column.filled += len(cells) - cells.null_count()
+
+    def _add_texts(self, batch: Batch, texts: pl.DataFrame) -> None:
+        if not texts.width:
+            return
+        filled = texts.count().row(0)
+        chars = texts.select(pl.all().str.len_chars().sum()).row(0)
+        open_names = [name for name in texts.columns if self.columns[name].may_be_number]
+        numbers = texts.select(
+            pl.col(open_names).str.strip_chars().cast(pl.Float64, strict=False).is_finite()
+        )
+        finite = dict(zip(open_names, numbers.sum().row(0), strict=True)) if open_names else {}
+        for name, count, size in zip(texts.columns, filled, chars, strict=True):
+            column, cells = self.columns[name], texts[name]
+            column.filled += count
+            column.nulls += texts.height - count
+            column.chars += size
+            self._count_distinct(column, cells)
+            good = finite.get(name)
+            if good is None or good < count:
+                if good is not None:
+                    column.finite += good
+                    self._look_at_numbers(column, cells, numbers[name], batch)
+                self._look_at_times(column, cells, batch)
+            else:
+                column.finite += good
+
+    def _count_distinct(self, column: Column, cells: pl.Series) -> None:
+        if column.distinct is None:
+            return
+        values = cells.unique().drop_nulls()
+        # Long texts are no labels: keeping a thousand of them would be memory for nothing.
+        if len(values) > MAX_DISTINCT or column.chars > 200 * max(column.filled, 1):
+            column.distinct = None
+            return
+        column.distinct.update(values)
+        if len(column.distinct) > MAX_DISTINCT:
+            column.distinct = None
+
+    def _look_at_numbers(
+        self, column: Column, cells: pl.Series, finite: pl.Series, batch: Batch
+    ) -> None:
+        odd = cells.is_not_null() & ~finite.fill_null(value=False)
+        stripped = cells.filter(odd).str.strip_chars()
+        looks = stripped.cast(pl.Float64, strict=False).is_not_null() | stripped.str.contains(
+            LOOKS_NUMERIC
+        )
+        column.numeric_looking += int(looks.sum())
+        if column.first_odd is None:
+            index = odd.arg_true()[0]
+            column.first_odd = batch.place(index, column.name), cells[index]
+        if column.filled >= ENOUGH_CELLS:
+            share = (column.finite + column.numeric_looking) / column.filled
+            column.may_be_number = share >= MOST / 2
+
+    def _look_at_times(self, column: Column, cells: pl.Series, batch: Batch) -> None:
+        if column.time_format is None and column.times == 0:
+            column.time_format = find_format(cells)
+        if column.time_format is None:
+            return
+        bad = cells.is_not_null() & parse(cells, column.time_format).is_null()
+        wrong_cells = int(bad.sum())
+        column.times += len(cells) - cells.null_count() - wrong_cells
+        if wrong_cells and column.first_untimely is None:
+            index = bad.arg_true()[0]
+            column.first_untimely = batch.place(index, column.name), cells[index]
+
+    def finish(self) -> list[Column]:
+        """The columns with their types; raises for the first cell that does not fit its column."""
+        columns = list(self.columns.values())
+        found = sorted(_errors(columns), key=lambda pair: pair[0].row)
+        if found:
+            _, first = found[0]
+            faults = [fault for _, error in found[:MAX_FAULTS] for fault in error.faults]
+            raise type(first)(first.detail, faults=faults)
+        return columns
+
+
+def _errors(columns: Iterable[Column]) -> Iterable[tuple[Place, ServiceError]]:
+    for column in columns:
+        error = column.error()
+        if error is not None:
+            yield error

@@ -1,0 +1,93 @@
+"""Reads a validated file: as the examples of a job, or its first rows for people."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
+from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
+from service.datasets.labels import LabelRoles, read_labelled
+from service.datasets.limits import Limits
+from service.datasets.lines import BYTE_ORDER_MARK, Lines
+from service.datasets.profile import format_of
+from service.datasets.roles import series_roles
+from service.datasets.series import read_series
+from service.datasets.table import read_batches
+from service.datasets.text import read_texts
+
+SHOWN_CELL_CHARS = 500
+SHOWN_LIST_VALUES = 50
+
+
+def load_examples(path: Path, profile: Mapping[str, Any], config: TaskConfig) -> Examples:
+    """The examples of a job whose columns are assigned (`roles.assign_columns`)."""
+    match config:
+        case ForecastingConfig():
+            return _series(path, profile, config)
+        case ClassificationConfig():
+            return _texts(path, profile, config)
+        case GenerationConfig():
+            return _corpus(path, profile, config)
+
+
+def _series(path: Path, profile: Mapping[str, Any], config: ForecastingConfig) -> SeriesExamples:
+    roles = series_roles(config, profile)
+    batches = read_batches(path, format_of(profile), Limits.none(), roles.columns)
+    table = read_series(batches, roles)
+    found = profile["series"] or {}
+    same_time = found.get("time_column") == roles.time
+    frequency = found.get("frequency") if same_time else None
+    return SeriesExamples(table.ids, table.values, table.starts, frequency)
+
+
+def _texts(path: Path, profile: Mapping[str, Any], config: ClassificationConfig) -> TextExamples:
+    data = config.data
+    assert data.text_column is not None, "assign_columns comes first"
+    assert data.label_column is not None, "assign_columns comes first"
+    roles = LabelRoles(data.text_column, data.label_column, data.split_column)
+    batches = read_batches(path, format_of(profile), Limits.none(), roles.columns)
+    frame = pl.concat(list(read_labelled(batches, roles)))
+    splits = frame["split"].to_list() if roles.split is not None else None
+    return TextExamples(frame["text"].to_list(), frame["label"].to_list(), splits)
+
+
+def _corpus(path: Path, profile: Mapping[str, Any], config: GenerationConfig) -> CorpusExamples:
+    column = config.data.text_column
+    if column is None:
+        data = np.fromfile(path, dtype=np.uint8)
+        starts_with_mark = bytes(data[: len(BYTE_ORDER_MARK)]) == BYTE_ORDER_MARK
+        return CorpusExamples(data[len(BYTE_ORDER_MARK) :] if starts_with_mark else data)
+    batches = read_batches(path, format_of(profile), Limits.none(), [column])
+    whole = bytearray()
+    for texts in read_texts(batches, column):
+        for text in texts:
+            whole += text.encode("utf-8")
+            whole += b"\n"
+    return CorpusExamples(np.frombuffer(whole, dtype=np.uint8))
+
+
+def preview(path: Path, profile: Mapping[str, Any], rows: int) -> list[dict[str, Any]]:
+    """The first rows, cells as they stand in the file; long texts and lists are cut."""
+    limits = Limits.none()
+    if profile["format"] == "text":
+        lines = islice(Lines(path, limits.max_row_bytes), rows)
+        return [{"text": _cut(line.rstrip("\r\n"))} for line in lines]
+    batches = read_batches(path, format_of(profile), limits, batch_rows=rows)
+    first = next(iter(batches))
+    names = [column["name"] for column in profile["columns"]]
+    return [
+        {name: _cut(row.get(name)) for name in names}
+        for row in first.frame.head(rows).iter_rows(named=True)
+    ]
+
+
+def _cut(cell: Any) -> Any:
+    if isinstance(cell, str) and len(cell) > SHOWN_CELL_CHARS:
+        return cell[:SHOWN_CELL_CHARS] + "…"
+    if isinstance(cell, list):
+        return cell[:SHOWN_LIST_VALUES]
+    return cell

@@ -1,0 +1,31 @@
+"""Reads a table: the one way for validation, preview and training.
+
+One reader for all three means that what was checked is what is trained on.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from service.datasets import csv_rows, json_rows
+from service.datasets.batches import BATCH_ROWS, Batch
+from service.datasets.formats import Format
+from service.datasets.limits import Limits
+
+
+def read_batches(
+    path: Path,
+    format: Format,
+    limits: Limits,
+    columns: Sequence[str] | None = None,
+    *,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[Batch]:
+    """Reads a CSV or JSON Lines file with every check of its structure; `columns`: only these.
+
+    Every batch of a CSV file has the same columns; one of JSON Lines has those that were seen.
+    Raises `service.errors.Dataset*Error`, naming row, line, column and value.
+    """
+    if format.name == "csv":
+        assert format.delimiter is not None
+        return csv_rows.read(path, format.delimiter, limits, columns, batch_rows)
+    return json_rows.read(path, limits, columns, batch_rows)

@@ -1,0 +1,147 @@
+"""Makes the repetition of a creating request harmless: the first answer is stored and replayed.
+
+A reservation is a row without an answer. It is committed before the request is carried out, so of
+many equal requests at the same time one wins and the others are told that it is still running. A
+process that dies with a reservation leaves it behind; after `LEASE` the next request takes it over.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from service.db.engine import Database
+from service.db.tables import IdempotencyKey
+from service.errors import (
+    IdempotencyInProgressError,
+    IdempotencyKeyInvalidError,
+    IdempotencyMismatchError,
+)
+from service.settings import Settings
+
+HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotent-Replayed"
+LEASE = timedelta(minutes=2)  # far longer than a request runs once its body is here
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_STORED_HEADERS = ("content-type", "location")
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """An answer as it was sent, without the headers that every answer gets."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, status: int, body: bytes, headers: Mapping[str, str]) -> "StoredAnswer":
+        kept = {name: headers[name] for name in _STORED_HEADERS if name in headers}
+        return cls(status, body.decode("utf-8"), kept)
+
+
+def read_key(values: Sequence[str]) -> str | None:
+    """The key of a request's headers; None where there is none."""
+    if not values:
+        return None
+    if len(values) > 1 or not _KEY.fullmatch(values[0]):
+        raise IdempotencyKeyInvalidError(
+            f"Send one {HEADER} of 1 to 255 visible ASCII characters, such as a UUID."
+        )
+    return values[0]
+
+
+def reserve(
+    db: Session, workspace_id: UUID, key: str, request_sha256: str, lifetime: timedelta
+) -> StoredAnswer | None:
+    """Takes the key for this request, or gives the answer of the one that had it first.
+
+    Raises IdempotencyInProgressError while the first is running and IdempotencyMismatchError where
+    the key belongs to another request. The reservation counts once the transaction is committed.
+    """
+    row = IdempotencyKey
+    its_row = (row.workspace_id == workspace_id, row.key == key)
+    abandoned = (row.status.is_(None)) & (row.created_at < func.now() - LEASE)
+    db.execute(delete(row).where(*its_row, or_(row.created_at < func.now() - lifetime, abandoned)))
+    reservation = insert(row).values(
+        workspace_id=workspace_id, key=key, request_sha256=request_sha256
+    )
+    if db.scalar(reservation.on_conflict_do_nothing().returning(row.key)) is not None:
+        return None
+    first = db.scalar(select(row).where(*its_row))
+    if first is None or (first.status is None and first.request_sha256 == request_sha256):
+        raise IdempotencyInProgressError(
+            "The first request with this key has not ended.", retry_after_seconds=1
+        )
+    if first.request_sha256 != request_sha256:
+        raise IdempotencyMismatchError("This key came with another body or path before.")
+    assert first.status is not None
+    assert first.body is not None
+    return StoredAnswer(first.status, first.body, dict(first.headers or {}))
+
+
+def complete(
+    db: Session, workspace_id: UUID, key: str, request_sha256: str, answer: StoredAnswer
+) -> None:
+    """Stores the answer under a reserved key."""
+    db.execute(
+        update(IdempotencyKey)
+        .where(
+            IdempotencyKey.workspace_id == workspace_id,
+            IdempotencyKey.key == key,
+            IdempotencyKey.request_sha256 == request_sha256,
+            IdempotencyKey.status.is_(None),
+        )
+        .values(status=answer.status, body=answer.body, headers=dict(answer.headers))
+    )
+
+
+def release(db: Session, workspace_id: UUID, key: str, request_sha256: str) -> None:
+    """Frees a key whose request failed, so that it can be tried again."""
+    db.execute(
+        delete(IdempotencyKey).where(
+            IdempotencyKey.workspace_id == workspace_id,
+            IdempotencyKey.key == key,
+            IdempotencyKey.request_sha256 == request_sha256,
+            IdempotencyKey.status.is_(None),
+        )
+    )
+
+
+def delete_expired(db: Session, lifetime: timedelta) -> None:
+    """Forgets the keys of all workspaces whose time is over."""
+    db.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - lifetime))
+
+
+class Reservation:
+    """One request's claim to a key, each step a transaction of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        workspace_id: UUID,
+        key: str,
+        request_sha256: str,
+    ) -> None:
+        self._database = database
+        self._lifetime = timedelta(hours=settings.idempotency_hours)
+        self._claim = (workspace_id, key, request_sha256)
+
+    def reserve(self) -> StoredAnswer | None:
+        with self._database.transaction() as db:
+            return reserve(db, *self._claim, self._lifetime)
+
+    def complete(self, answer: StoredAnswer) -> None:
+        with self._database.transaction() as db:
+            complete(db, *self._claim, answer)
+
+    def release(self) -> None:
+        with self._database.transaction() as db:
+            release(db, *self._claim)

@@ -1,0 +1,128 @@
+"""The one way to change a job's row: guarded by attempt and state, recorded, announced.
+
+Every change is an UPDATE that names the attempt and the state it expects. It numbers its events
+under the lock that it takes on the row, so `seq` is dense and in the order of the commits. Whoever
+finds that the row moved on without him gets `StaleAttemptError` and has changed nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from service.db.notifications import JOB_EVENTS, notify
+from service.db.tables import Job, JobAttempt, JobEvent
+from service.jobs.states import TERMINAL, JobState, is_allowed
+
+EventType = Literal["state", "metrics", "checkpoint", "message"]
+
+
+class StaleAttemptError(Exception):
+    """The job left the state or the attempt that the writer believed in; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One execution of a job: the fence that every write of a worker names."""
+
+    job_id: UUID
+    number: int
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    type: EventType
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def lock(db: Session, attempt: Attempt, *, state: JobState = JobState.RUNNING) -> Job:
+    """The job's row, locked until the end of the transaction, if the attempt still owns it."""
+    job = db.scalar(
+        select(Job)
+        .where(Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == state)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if job is None:
+        raise StaleAttemptError(f"attempt {attempt.number} of job {attempt.job_id} is over")
+    return job
+
+
+def write(
+    db: Session,
+    attempt: Attempt,
+    *,
+    state: JobState = JobState.RUNNING,
+    values: dict[str, Any] | None = None,
+    events: Sequence[NewEvent] = (),
+) -> None:
+    """Changes columns of a job in `state` and appends events, or raises `StaleAttemptError`."""
+    last_seq = db.scalar(
+        update(Job)
+        .where(Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == state)
+        .values(**(values or {}), last_event_seq=Job.last_event_seq + len(events))
+        .returning(Job.last_event_seq)
+        .execution_options(synchronize_session=False)
+    )
+    if last_seq is None:
+        raise StaleAttemptError(f"attempt {attempt.number} of job {attempt.job_id} is over")
+    append(db, attempt.job_id, (values or {}).get("attempt", attempt.number), last_seq, events)
+
+
+def move(
+    db: Session,
+    attempt: Attempt,
+    source: JobState,
+    target: JobState,
+    reason: str,
+    *,
+    values: dict[str, Any] | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Takes one transition of the table, with its event; ends the attempt when it left `running`.
+
+    Raises StaleAttemptError where the row is not in `source` under this attempt any more.
+    """
+    assert is_allowed(source, target, reason), (source, target, reason)
+    changes: dict[str, Any] = {**(values or {}), "state": target}
+    if source is JobState.RUNNING:
+        changes |= {"worker_id": None, "lease_expires_at": None}
+    if target in TERMINAL:
+        changes["finished_at"] = func.clock_timestamp()
+    if target is JobState.QUEUED:
+        changes["queued_at"] = func.clock_timestamp()
+    data = {"from": source, "to": target, "reason": reason, **(detail or {})}
+    write(db, attempt, state=source, values=changes, events=[NewEvent("state", data)])
+    if source is JobState.RUNNING:
+        db.execute(
+            update(JobAttempt)
+            .where(JobAttempt.job_id == attempt.job_id, JobAttempt.attempt == attempt.number)
+            .values(ended_at=func.clock_timestamp(), outcome=reason)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def append(
+    db: Session, job_id: UUID, attempt: int, last_seq: int, events: Sequence[NewEvent]
+) -> None:
+    """Inserts events that end at `last_seq`; the caller holds the lock of the job's row."""
+    if not events:
+        return
+    first = last_seq - len(events) + 1
+    db.execute(
+        insert(JobEvent),
+        [
+            {
+                "job_id": job_id,
+                "seq": first + offset,
+                "attempt": attempt,
+                "type": event.type,
+                "data": event.data,
+            }
+            for offset, event in enumerate(events)
+        ],
+    )
+    notify(db, JOB_EVENTS, {"job_id": str(job_id), "seq": last_seq})

@@ -1,0 +1,55 @@
+"""The API process: `python -m service.serve`, configured by `REPRISE_*`.
+
+`--socket FD` serves on a socket that the parent already listens on. `--after FD` imports
+everything, then waits until the parent closes the other end of that pipe: a start overlaps the
+imports (torch takes a second) with the start of the database.
+"""
+
+import argparse
+import os
+import socket
+import sys
+
+import uvicorn
+
+from service.app import create_app
+from service.settings import Settings
+from service.telemetry import configure_logging
+
+GRACE_SECONDS = 5  # for answers in flight; followers of a stream are told to reconnect
+BACKLOG = 2048
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m service.serve", description=__doc__)
+    parser.add_argument("--socket", type=int, metavar="FD")
+    parser.add_argument("--after", type=int, metavar="FD")
+    chosen = parser.parse_args(arguments)
+    if chosen.after is not None:
+        os.read(chosen.after, 1)
+        os.close(chosen.after)
+
+    settings = Settings()
+    configure_logging(settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    given = None
+    if chosen.socket is not None:
+        given = [socket.socket(fileno=chosen.socket)]
+    server = uvicorn.Server(config)
+    server.run(sockets=given)
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Real servers for the tests: one PostgreSQL and one Redis a session, one fresh database a test."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis as redis_client
+from pydantic import SecretStr
+from sqlalchemy import create_engine
+
+from service.db.engine import Database, make_engine
+from service.db.migrate import migrate
+from service.embedded.postgres import EmbeddedPostgres
+from service.embedded.redis import EmbeddedRedis
+from service.settings import Settings
+
+pytest_plugins = ["tests.serving"]
+
+TEMPLATE = "reprise_template"
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes out the tests that need what this machine has not, or that a script runs."""
+    unwanted = []
+    if "image" not in config.option.markexpr:
+        unwanted += [item for item in items if item.get_closest_marker("image")]
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu:
+        import torch
+
+        unwanted += [] if torch.cuda.is_available() else on_gpu
+    if unwanted:
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = [item for item in items if item not in unwanted]
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    """A short path: the sockets lie in it."""
+    folder = Path(tempfile.mkdtemp(prefix="reprise-tests-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A running server with the migrated database that every test's own is copied from."""
+    server = EmbeddedPostgres(servers_folder, servers_folder, durable=False)
+    server.start()
+    try:
+        server.wait_ready()
+        _statement(server, f"CREATE DATABASE {TEMPLATE}")
+        engine = create_engine(server.url(TEMPLATE))
+        migrate(engine)
+        engine.dispose()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers_folder: Path) -> Iterator[EmbeddedRedis]:
+    server = EmbeddedRedis(servers_folder, servers_folder)
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated, empty database of this test's own."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    _statement(postgres_server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield postgres_server.url(name)
+    _statement(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """An empty Redis."""
+    with redis_client.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    return Settings(
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url),
+        artifact_dir=artifacts,
+    )
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = Database(make_engine(settings))
+    yield database
+    database.close()
+
+
+def _statement(server: EmbeddedPostgres, statement: str) -> None:
+    url = server.url("postgres").replace("postgresql+psycopg://", "postgresql://", 1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)

@@ -1,0 +1,247 @@
+"""The decoder turn by turn, without threads."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnn.errors import InputMismatchError
+from rnn.predictors import Generator
+from rnn.state import HiddenState
+from service.errors import ContextTooLongError
+from service.inference import decode
+from service.inference.decode import Decoder
+from service.inference.generation import Generation
+from service.inference.requests import (
+    GenerationRequest,
+    PromptRead,
+    TextFinished,
+    TokenDrawn,
+)
+
+REQUESTS = [
+    GenerationRequest("the cat ", 40, seed=1),
+    GenerationRequest("a", 25, temperature=0.0),
+    GenerationRequest("once upon a time, ", 33, temperature=1.4, top_k=20, seed=7),
+    GenerationRequest("x" * 700, 12, temperature=0.7, top_p=0.8, seed=3),
+    GenerationRequest("zzz", 30, min_p=0.05, repetition_penalty=1.5, seed=9),
+    GenerationRequest("many", 20, n=3, seed=100),
+]
+
+
+class Caller:
+    """Collects what a decoder tells each generation."""
+
+    def __init__(self, slots: int = 64, max_prompt_tokens: int = 10_000) -> None:
+        self.decoder = Decoder(slots, max_prompt_tokens)
+        self.events: dict[Generation, list[object]] = {}
+
+    def add(self, request: GenerationRequest, model: Generator) -> Generation:
+        generation = Generation(request, model)
+        self.events[generation] = []
+        self.decoder.add(generation)
+        return generation
+
+    def turn(self) -> None:
+        for generation, event in self.decoder.turn():
+            self.events[generation].append(event)
+
+    def finish(self) -> None:
+        for _ in range(2_000):
+            if not self.decoder.busy:
+                return
+            self.turn()
+        raise AssertionError("never done")
+
+    def tokens(self, generation: Generation, index: int = 0) -> list[tuple[int, float]]:
+        return [
+            (event.token, event.logprob)
+            for event in self.events[generation]
+            if isinstance(event, TokenDrawn) and event.index == index
+        ]
+
+    def text(self, generation: Generation, index: int = 0) -> str:
+        return "".join(
+            event.text
+            for event in self.events[generation]
+            if isinstance(event, TokenDrawn | TextFinished) and event.index == index
+        )
+
+
+def alone(request: GenerationRequest, model: Generator) -> tuple[Caller, Generation]:
+    caller = Caller()
+    generation = caller.add(request, model)
+    caller.finish()
+    return caller, generation
+
+
+def test_batched_equals_alone(generator: Generator) -> None:
+    together = Caller()
+    generations = []
+    for request in REQUESTS:  # they join at different steps, and leave at different steps
+        generations.append(together.add(request, generator))
+        together.turn()
+        together.turn()
+    together.finish()
+    for request, generation in zip(REQUESTS, generations, strict=True):
+        single, one = alone(request, generator)
+        for index in range(request.n):
+            batched_tokens, batched_logprobs = zip(*together.tokens(generation, index), strict=True)
+            tokens, logprobs = zip(*single.tokens(one, index), strict=True)
+            assert batched_tokens == tokens, request
+            assert batched_logprobs == pytest.approx(logprobs, abs=1e-4)
+            assert len(tokens) == request.max_new_tokens
+
+
+def test_text_i_of_n_is_drawn_with_the_seed_plus_i(generator: Generator) -> None:
+    several, generation = alone(GenerationRequest("many", 20, n=3, seed=100), generator)
+    for index in range(3):
+        single, one = alone(GenerationRequest("many", 20, seed=100 + index), generator)
+        assert several.text(generation, index) == single.text(one)
+
+
+def test_a_long_prompt_is_read_in_pieces_and_stalls_nobody(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = GenerationRequest("the quick brown fox " * 10, 5, seed=4)
+    whole, first = alone(request, generator)
+    monkeypatch.setattr(decode, "PREFILL_TOKENS", 7)
+    caller = Caller()
+    running = caller.add(GenerationRequest("a", 60, seed=1), generator)
+    caller.turn()
+    waiting = caller.add(request, generator)
+    for _ in range(20):  # 200 characters, 7 at a turn
+        before = len(caller.tokens(running))
+        caller.turn()
+        assert len(caller.tokens(running)) == before + 1
+        assert not caller.tokens(waiting)
+    caller.finish()
+    assert caller.text(waiting) == whole.text(first)
+
+
+def test_the_events_of_a_text(generator: Generator) -> None:
+    caller, generation = alone(GenerationRequest("ab", 6, seed=1), generator)
+    read, *tokens, end = caller.events[generation]
+    assert read == PromptRead(2)
+    assert len(tokens) == 6
+    assert isinstance(end, TextFinished)
+    assert (end.finish_reason, end.tokens) == ("length", 6)
+
+
+def test_a_stop_string_ends_the_text_before_it(generator: Generator) -> None:
+    request = GenerationRequest("abc", 60, temperature=0.9, seed=2)
+    caller, generation = alone(request, generator)
+    whole = caller.text(generation)
+    stop = whole[20:23]
+    stopping = GenerationRequest("abc", 60, temperature=0.9, seed=2, stop=(stop,))
+    caller, generation = alone(stopping, generator)
+    end = caller.events[generation][-1]
+    assert isinstance(end, TextFinished)
+    assert end.finish_reason == "stop"
+    assert caller.text(generation) == whole[: whole.index(stop)]
+
+
+def test_a_cancelled_text_is_gone_after_one_turn(generator: Generator) -> None:
+    caller = Caller()
+    stays = caller.add(GenerationRequest("a", 30, seed=1), generator)
+    goes = caller.add(GenerationRequest("b", 30, n=4, seed=2), generator)
+    caller.turn()
+    assert caller.decoder.rows == 5
+    goes.cancelled = True
+    caller.turn()
+    assert caller.decoder.rows == 1
+    told = len(caller.events[goes])
+    caller.finish()
+    assert len(caller.events[goes]) == told
+    single, one = alone(GenerationRequest("a", 30, seed=1), generator)
+    assert caller.text(stays) == single.text(one)
+
+
+def test_a_cancelled_prompt_gives_its_slots_back(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "PREFILL_TOKENS", 1)
+    caller = Caller(slots=4)
+    reading = caller.add(GenerationRequest("long prompt", 5, n=4), generator)
+    caller.turn()
+    assert caller.decoder.rows == 4
+    reading.cancelled = True
+    next_one = caller.add(GenerationRequest("b", 5, n=4), generator)
+    caller.finish()
+    assert len(caller.tokens(next_one, 3)) == 5
+    assert caller.decoder.rows == 0
+
+
+def test_more_texts_than_slots_wait_their_turn(generator: Generator) -> None:
+    caller = Caller(slots=3)
+    generations = [
+        caller.add(GenerationRequest("abc", 5 + i, seed=i), generator) for i in range(10)
+    ]
+    while caller.decoder.busy:
+        caller.turn()
+        assert caller.decoder.rows <= 3
+    for i, generation in enumerate(generations):
+        single, one = alone(GenerationRequest("abc", 5 + i, seed=i), generator)
+        assert caller.text(generation) == single.text(one)
+
+
+def test_a_prompt_over_the_limit_fails_alone(generator: Generator) -> None:
+    caller = Caller(max_prompt_tokens=10)
+    long = caller.add(GenerationRequest("x" * 11, 5), generator)
+    fits = caller.add(GenerationRequest("x" * 10, 5), generator)
+    caller.finish()
+    (error,) = caller.events[long]
+    assert isinstance(error, ContextTooLongError)
+    assert "11 tokens" in error.detail
+    assert len(caller.tokens(fits)) == 5
+
+
+class Broken:
+    """A network that goes wrong for the rows whose last token is an exclamation mark."""
+
+    def __init__(self, model: Generator, *, raises: bool) -> None:
+        self._model = model
+        self._raises = raises
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+    def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        if self._raises:
+            raise InputMismatchError("broken")
+        logits_bv, state = self._model.step(tokens_b, state)
+        logits_bv = logits_bv.clone()
+        logits_bv[0] = torch.nan
+        return logits_bv, state
+
+
+def test_a_row_that_is_not_finite_fails_alone(generator: Generator) -> None:
+    model: Generator = Broken(generator, raises=False)  # type: ignore[assignment]
+    caller = Caller()
+    first = caller.add(GenerationRequest("a", 10, seed=1), model)
+    second = caller.add(GenerationRequest("b", 2, seed=2), model)
+    for _ in range(2):
+        caller.turn()
+    assert isinstance(caller.events[first][-1], ArithmeticError)
+    single, one = alone(GenerationRequest("b", 2, seed=2), generator)
+    assert caller.text(second) == single.text(one)
+
+
+def test_a_network_that_raises_fails_its_texts_and_no_other(generator: Generator) -> None:
+    broken: Generator = Broken(generator, raises=True)  # type: ignore[assignment]
+    caller = Caller()
+    bad = caller.add(GenerationRequest("a", 10, n=2, seed=1), broken)
+    good = caller.add(GenerationRequest("b", 10, seed=2), generator)
+    caller.finish()
+    assert [type(event) for event in caller.events[bad]].count(InputMismatchError) == 1
+    assert len(caller.tokens(good)) == 10
+    assert caller.decoder.rows == 0
+
+
+def test_fail_all_tells_everyone_once(generator: Generator) -> None:
+    caller = Caller(slots=3)
+    for i in range(4):
+        caller.add(GenerationRequest("a", 10, n=2 if i else 1, seed=i), generator)
+    caller.turn()
+    told = caller.decoder.fail_all(RuntimeError("gone"))
+    assert sorted(map(id, (generation for generation, _ in told))) == sorted(map(id, caller.events))
+    assert not caller.decoder.busy

@@ -1,0 +1,109 @@
+"""A worker: `python -m workers.app`. Claims jobs, has them trained, reports. Never imports torch.
+
+SIGTERM and SIGINT drain: running jobs are checkpointed and go back to the queue. A second signal
+ends the process at once; its trainers die with it and the reaper puts their jobs back.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from importlib.metadata import version
+from uuid import uuid4
+
+from service.artifacts.store import ArtifactStore
+from service.db.engine import Database, make_engine
+from service.jobs.wake import Waker
+from service.jobs.workers import SERVES
+from service.settings import Settings
+from service.telemetry import configure_logging
+from workers.devices import NoDeviceError, find_devices, trainer_threads
+from workers.listening import WakeListener, make_celery
+from workers.presence import Presence
+from workers.room import SCIENCE, Room
+from workers.slots import Slot
+
+log = logging.getLogger("workers")
+
+MAX_PASSES = 8  # of one wake-up from a busy worker to the next
+ENDING_SECONDS = 10.0  # beyond the drain itself, for the last writes
+
+
+def make_room(settings: Settings, science: str = SCIENCE) -> Room:
+    artifacts = ArtifactStore(settings.artifact_dir)
+    artifacts.prepare()
+    return Room(
+        worker_id=uuid4(),
+        settings=settings,
+        database=Database(make_engine(settings)),
+        artifacts=artifacts,
+        waker=Waker(settings.redis_url.get_secret_value()),
+        devices=find_devices(settings),
+        threads=trainer_threads(settings),
+        code_version=f"reprise {version('reprise')}",
+        science=science,
+    )
+
+
+def run_worker(room: Room) -> None:
+    """Works until `room.stopping` is set, then drains."""
+    settings = room.settings
+    slots = [Slot(room, number) for number in range(settings.worker_slots)]
+    queues = SERVES[room.devices.queue]
+
+    def on_wake(passes: int) -> None:
+        if any(slot.idle for slot in slots):
+            room.bell.ring()
+        elif passes < MAX_PASSES:  # the message may have been meant for somebody with time
+            room.waker.wake(queues[0], passes=passes + 1)
+
+    presence = Presence(room)
+    listener = WakeListener(make_celery(settings.redis_url.get_secret_value(), on_wake), queues)
+    presence.start()
+    for slot in slots:
+        slot.start()
+    listener.start()
+    log.info(
+        "worker %s: queue %s, %d slots of %d threads",
+        room.worker_id,
+        room.devices.queue,
+        len(slots),
+        room.threads,
+    )
+    room.stopping.wait()
+    log.info("worker %s: drains", room.worker_id)
+    room.bell.ring()
+    for slot in slots:
+        slot.join(settings.drain_seconds + ENDING_SECONDS)
+    presence.stop()
+    listener.stop()
+    room.waker.close()
+    room.database.close()
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """The first signal drains, the second one ends at once."""
+
+    def stop(number: int, _frame: object) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logging(settings.log_level)
+    try:
+        room = make_room(settings)
+    except NoDeviceError as error:
+        sys.exit(str(error))
+    stop_on_signals(room.stopping)
+    run_worker(room)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""Watches one attempt from the claim to its end: reports into the rows, lease, cancel, drain."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from service.errors import ServiceError
+from service.jobs import endings
+from service.jobs.claims import Claim, Lease, heartbeat, look
+from service.jobs.logs import log_path
+from service.jobs.progress import Checkpoint, record_checkpoint, record_progress, record_resumption
+from service.jobs.states import JobState
+from service.jobs.transitions import NewEvent, StaleAttemptError
+from service.jobs.workers import GPU
+from service.registry.store import announce
+from workers.messages import (
+    CheckpointSaved,
+    Evaluation,
+    KeptCheckpoint,
+    Measured,
+    Message,
+    Report,
+    Resumed,
+    Stop,
+    Train,
+    TrainingFailed,
+    TrainingFinished,
+    TrainingStarted,
+    TrainingStopped,
+)
+from workers.room import Room
+from workers.trainer_process import TrainerGoneError, TrainerProcess
+
+log = logging.getLogger(__name__)
+
+LISTEN_SECONDS = 0.2
+CANCEL_GRACE_SECONDS = 1.0
+DATABASE_RETRY_SECONDS = 1.0
+MAX_BUFFERED_EVENTS = 5_000
+DATABASE_ERRORS = (OperationalError, PoolTimeoutError)
+
+Result = TypeVar("Result")
+
+
+class GaveUpError(Exception):
+    """The worker must stop and cannot say so to the database: the lease will run out instead."""
+
+
+class AttemptWatch:
+    """One claim and one trainer. `run` returns when the attempt is over, for whatever reason."""
+
+    def __init__(self, room: Room, claim: Claim, trainer: TrainerProcess) -> None:
+        self._room = room
+        self._claim = claim
+        self._attempt = claim.attempt
+        self._trainer = trainer
+        self._kept = _kept_checkpoints(claim.job.checkpoint)
+        self._events: list[NewEvent] = []
+        self._progress: dict[str, Any] = dict(claim.job.progress)
+        self._metrics: dict[str, Any] | None = None
+        self._parameters = 0
+        moment = time.monotonic()
+        self._look_at = moment + room.settings.cancel_poll_seconds
+        self._beat_at = moment + room.settings.heartbeat_seconds
+        self._write_at = moment
+        self._kill_at: float | None = None
+        self._give_up_at: float | None = None
+
+    def run(self) -> None:
+        try:
+            self._train()
+        except StaleAttemptError as stale:
+            log.warning("%s: its trainer is ended", stale)
+            self._trainer.kill()
+        except GaveUpError:
+            log.error("the database does not answer: job %s is left", self._attempt.job_id)
+            self._trainer.kill()
+
+    def _train(self) -> None:
+        over = False
+        try:
+            self._trainer.train(self._order())
+            while not over:
+                for report in self._trainer.receive(LISTEN_SECONDS):
+                    over = self._take(report) or over
+                if not over:
+                    self._write_buffered()
+                    self._keep_lease()
+                    self._obey_stop()
+        except TrainerGoneError:
+            self._trainer_gone()
+
+    def _order(self) -> Train:
+        room, job = self._room, self._claim.job
+        return Train.model_validate(
+            {
+                "config": job.config,
+                "profile": self._claim.profile,
+                "dataset_path": room.artifacts.dataset_path(self._claim.dataset_sha256),
+                "attempt_dir": room.artifacts.attempt_dir(job.id, self._attempt.number),
+                "log_path": log_path(room.artifacts, job.id, self._attempt.number),
+                "checkpoints": [
+                    KeptCheckpoint(
+                        attempt=kept["attempt"],
+                        step=kept["step"],
+                        path=room.artifacts.absolute(kept["path"]),
+                    )
+                    for kept in self._kept
+                ],
+                "device": "cuda" if room.devices.queue == GPU and job.device != "cpu" else "cpu",
+                "checkpoint_interval_seconds": room.settings.checkpoint_interval_seconds,
+            }
+        )
+
+    # Reports
+
+    def _take(self, report: Report) -> bool:
+        """Handles one report; True when it was the last of the attempt."""
+        match report:
+            case Resumed():
+                self._resumed(report)
+            case TrainingStarted():
+                self._parameters = report.parameters
+                text = f"trains {report.parameters} weights from step {report.first_step}"
+                event = {"level": "info", "text": text, **_data(report)}
+                self._events.append(NewEvent("message", event))
+            case Measured():
+                self._measured(report)
+            case Evaluation():
+                self._metrics = report.metrics
+                self._events.append(NewEvent("metrics", {"kind": "evaluation", **_data(report)}))
+            case CheckpointSaved():
+                self._checkpoint(report)
+            case TrainingFinished():
+                self._finished(report)
+                return True
+            case TrainingStopped():
+                self._write_buffered(at_once=True)
+                self._end(lambda db: endings.release(db, self._attempt))
+                return True
+            case TrainingFailed():
+                self._write_buffered(at_once=True)
+                self._end(
+                    lambda db: endings.fail(db, self._attempt, report.error_type, report.detail)
+                )
+                return True
+        return False
+
+    def _resumed(self, report: Resumed) -> None:
+        used = None
+        if report.used is not None:
+            used = self._kept[report.used]
+        rejected = [bad.model_dump() for bad in report.rejected]
+        self._insist(lambda db: record_resumption(db, self._attempt, used=used, rejected=rejected))
+
+    def _measured(self, report: Measured) -> None:
+        self._progress = {
+            "step": report.step,
+            "total_steps": report.total_steps,
+            "epoch": report.epoch,
+            "steps_per_second": report.steps_per_second,
+        }
+        if len(self._events) < MAX_BUFFERED_EVENTS:  # a long outage thins the curve out
+            self._events.append(NewEvent("metrics", {"kind": "step", **_data(report)}))
+
+    def _checkpoint(self, report: CheckpointSaved) -> None:
+        self._write_buffered(at_once=True)
+        artifacts = self._room.artifacts
+        obsolete = self._insist(
+            lambda db: record_checkpoint(
+                db,
+                self._attempt,
+                step=report.step,
+                path=artifacts.relative(report.path),
+                sha256=report.sha256,
+            )
+        )
+        if obsolete is not None:
+            shutil.rmtree(artifacts.absolute(obsolete), ignore_errors=True)
+
+    def _finished(self, report: TrainingFinished) -> None:
+        self._write_buffered(at_once=True)
+        path = self._room.artifacts.relative(report.path)
+        self._insist(lambda db: announce(db, path, report.sha256))
+        progress = {**self._progress, "step": report.step, "reason": report.reason}
+        trained = endings.Trained(path, report.sha256, report.metrics, self._parameters, progress)
+        code_version = self._room.code_version
+        try:
+            state = self._end(
+                lambda db: endings.finish(db, self._attempt, trained, code_version=code_version)
+            )
+        except ServiceError as error:  # another task took the model's name meanwhile
+            problem, detail = error.problem, error.detail
+            state = self._end(lambda db: endings.fail(db, self._attempt, problem, detail))
+        if state is not JobState.SUCCEEDED:
+            shutil.rmtree(report.path, ignore_errors=True)
+
+    def _trainer_gone(self) -> None:
+        """The trainer ended without a last word: killed by us after a stop, or crashed."""
+        ending = self._trainer.close()
+        self._write_buffered(at_once=True)
+        if self._kill_at is not None:
+            self._end(lambda db: endings.release(db, self._attempt))
+            return
+        log.warning("the trainer of job %s is gone: %s", self._attempt.job_id, ending)
+        most = self._room.settings.max_crashes_without_progress
+        self._end(lambda db: endings.crash(db, self._attempt, ending, max_crashes=most))
+
+    # Time
+
+    def _write_buffered(self, *, at_once: bool = False) -> None:
+        """Writes what came since the last time, as one transaction; keeps it where that fails."""
+        if not self._events or (not at_once and time.monotonic() < self._write_at):
+            return
+        events, metrics = self._events, self._metrics
+
+        def record(db: Session) -> None:
+            record_progress(
+                db, self._attempt, progress=self._progress, metrics=metrics, events=events
+            )
+
+        if at_once:
+            self._insist(record)
+        elif not self._attempted(record):
+            self._write_at = time.monotonic() + DATABASE_RETRY_SECONDS
+            return
+        self._events, self._metrics = [], None
+
+    def _keep_lease(self) -> None:
+        """Prolongs the lease, or only looks whether it is still ours and whether to cancel."""
+        moment = time.monotonic()
+        if moment < self._look_at:
+            return
+        answer: list[Lease] = []
+        beat = moment >= self._beat_at
+
+        def ask(db: Session) -> None:
+            seconds = self._room.settings.lease_seconds
+            answer.append(
+                heartbeat(db, self._attempt, lease_seconds=seconds)
+                if beat
+                else look(db, self._attempt)
+            )
+
+        asked = self._attempted(ask)
+        moment = time.monotonic()
+        self._look_at = moment + self._room.settings.cancel_poll_seconds
+        if not asked:
+            return
+        if beat:
+            self._beat_at = moment + self._room.settings.heartbeat_seconds
+        if answer[0] is Lease.LOST:
+            raise StaleAttemptError(f"attempt {self._attempt} lost its lease")
+        if answer[0] is Lease.CANCEL_REQUESTED:
+            self._stop(save=False, grace_seconds=CANCEL_GRACE_SECONDS)
+
+    def _obey_stop(self) -> None:
+        moment = time.monotonic()
+        if self._room.stopping.is_set():
+            self._stop(save=True, grace_seconds=self._room.settings.drain_seconds)
+        if self._kill_at is not None and moment >= self._kill_at:
+            self._trainer.kill()  # its closed pipe ends the loop
+
+    def _stop(self, *, save: bool, grace_seconds: float) -> None:
+        """Asks the trainer to stop, once; a cancel after a drain shortens what is left."""
+        kill_at = time.monotonic() + grace_seconds
+        if self._kill_at is None:
+            self._kill_at = kill_at
+            self._trainer.send(Stop(save=save))
+        elif not save and kill_at < self._kill_at:
+            self._kill_at = kill_at
+            self._trainer.send(Stop(save=False))
+
+    # Database
+
+    def _attempted(self, write: Callable[[Session], None]) -> bool:
+        """One try; False while the database does not answer."""
+        try:
+            with self._room.database.transaction() as db:
+                write(db)
+        except DATABASE_ERRORS as error:
+            log.warning("job %s: the database does not answer: %s", self._attempt.job_id, error)
+            return False
+        return True
+
+    def _insist(self, write: Callable[[Session], Result]) -> Result:
+        """Tries until it is said; gives up when the worker has to stop and the time is over."""
+        while True:
+            try:
+                with self._room.database.transaction() as db:
+                    return write(db)
+            except DATABASE_ERRORS as error:
+                log.warning("job %s: the database does not answer: %s", self._attempt.job_id, error)
+            if self._room.stopping.is_set():
+                moment = time.monotonic()
+                if self._give_up_at is None:
+                    self._give_up_at = moment + self._room.settings.drain_seconds
+                if moment >= self._give_up_at:
+                    raise GaveUpError
+            time.sleep(DATABASE_RETRY_SECONDS)
+
+    def _end(self, ending: Callable[[Session], JobState]) -> JobState:
+        state = self._insist(ending)
+        log.info("job %s attempt %s: %s", self._attempt.job_id, self._attempt.number, state)
+        if state is JobState.QUEUED:
+            self._room.waker.wake(self._claim.job.queue)
+        return state
+
+
+def _kept_checkpoints(newest: dict[str, Any] | None) -> list[Checkpoint]:
+    kept = []
+    while newest is not None:
+        kept.append(
+            Checkpoint(
+                attempt=newest["attempt"],
+                step=newest["step"],
+                path=newest["path"],
+                sha256=newest["sha256"],
+                previous=newest["previous"],
+            )
+        )
+        newest = newest["previous"]
+    return kept
+
+
+def _data(report: Message) -> dict[str, Any]:
+    return report.model_dump(exclude={"type"})

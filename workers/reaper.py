@@ -1,0 +1,102 @@
+"""The reaper: `python -m workers.reaper`. Repairs what crashes leave behind, every few seconds.
+
+It needs PostgreSQL alone. Several may run: each tick is taken by one of them.
+"""
+
+import logging
+import signal
+import threading
+import time
+from datetime import timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from service.artifacts.store import ArtifactStore
+from service.db.engine import Database, make_engine
+from service.idempotency import delete_expired
+from service.jobs.endings import expire_leases
+from service.jobs.wake import Waker
+from service.jobs.workers import leave_dead_gpus, waiting_queues
+from service.settings import Settings
+from service.telemetry import configure_logging
+from workers.attempts import DATABASE_ERRORS
+
+log = logging.getLogger("workers.reaper")
+
+LOCK = 0x5265_6170  # one tick at a time, whoever does it
+CLEAN_SECONDS = 3600.0
+STALE_TEMPORARY_SECONDS = 24 * 3600.0
+
+
+class Reaper:
+    """One process's ticks."""
+
+    def __init__(self, settings: Settings, database: Database, waker: Waker) -> None:
+        self._settings = settings
+        self._database = database
+        self._waker = waker
+        self._artifacts = ArtifactStore(settings.artifact_dir)
+        self._spare_until = 0.0
+        self._clean_at = 0.0
+
+    def tick(self) -> None:
+        """Expires leases, looks after waiting jobs, and cleans up; wakes workers after the commit.
+
+        After an outage of the database nobody could prolong a lease: workers get the time of one
+        lease to do so before theirs is taken away.
+        """
+        try:
+            with self._database.transaction() as db:
+                queues = self._repair(db) if _is_ours(db) else []
+        except DATABASE_ERRORS as error:
+            log.warning("the database does not answer: %s", error)
+            self._spare_until = time.monotonic() + self._settings.lease_seconds
+            return
+        for queue in queues:
+            self._waker.wake(queue)
+        self._clean()
+
+    def run(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            try:
+                self.tick()
+            except Exception:  # a defect in one tick must not end the next
+                log.exception("a tick failed")
+            stopping.wait(self._settings.reaper_interval_seconds)
+
+    def _repair(self, db: Session) -> list[str]:
+        settings = self._settings
+        if time.monotonic() >= self._spare_until:
+            crashes = settings.max_crashes_without_progress
+            for job_id, state in expire_leases(db, max_crashes=crashes):
+                log.warning("job %s: its lease ran out; it is %s now", job_id, state)
+        leave_dead_gpus(db, live_seconds=settings.lease_seconds)
+        delete_expired(db, timedelta(hours=settings.idempotency_hours))
+        return waiting_queues(db, live_seconds=settings.lease_seconds)
+
+    def _clean(self) -> None:
+        if time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + CLEAN_SECONDS
+            self._artifacts.remove_stale_temporaries(STALE_TEMPORARY_SECONDS)
+
+
+def _is_ours(db: Session) -> bool:
+    return bool(db.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}))
+
+
+def main() -> None:
+    settings = Settings()
+    configure_logging(settings.log_level)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    database = Database(make_engine(settings))
+    waker = Waker(settings.redis_url.get_secret_value())
+    Reaper(settings, database, waker).run(stopping)
+    waker.close()
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

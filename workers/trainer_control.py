@@ -1,0 +1,125 @@
+"""A trainer's side of the control: when to save, when to stop, what to tell."""
+
+import math
+import threading
+import time
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from rnn.events import Evaluated, StepDone
+from workers.messages import Evaluation, Measured, Message, to_line
+
+REPORT_SECONDS = 0.5
+
+
+class Reporter:
+    """Sends messages to the worker, whole and one at a time."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        with self._lock:
+            self._pipe.write(to_line(message))
+            self._pipe.flush()
+
+
+class TrainingControl:
+    """Answers `rnn.train`'s questions (`rnn.events.Control`); stopped from another thread.
+
+    A stop that wants its work kept first answers `should_checkpoint` until that is done.
+    """
+
+    def __init__(self, checkpoint_interval_seconds: float) -> None:
+        self._interval = checkpoint_interval_seconds
+        self._began = self._saved = time.monotonic()
+        self._stop = threading.Event()
+        self._save_first = False
+
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def should_checkpoint(self) -> bool:
+        return self._save_first or time.monotonic() - self._saved >= self._interval
+
+    def should_stop(self) -> bool:
+        return self._stop.is_set() and not self._save_first
+
+    def saved(self) -> None:
+        """The checkpoint that was due is on disk."""
+        self._saved = time.monotonic()
+        self._save_first = False
+
+    def stop(self, *, save: bool) -> None:
+        self._save_first = save
+        self._stop.set()
+
+
+class Meter:
+    """Turns a stream of steps into a few reports: the first at once, then one each half second."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._first: tuple[float, int] | None = None
+        self._reported_at = -math.inf
+        self._timesteps = 0
+        self._pending: StepDone | None = None
+
+    def step(self, event: StepDone) -> None:
+        self._timesteps += event.timesteps
+        self._pending = event
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self.flush()
+
+    def evaluated(self, event: Evaluated) -> None:
+        self.flush()
+        self._reporter.send(
+            Evaluation(
+                at=now(),
+                step=event.step,
+                epoch=event.epoch,
+                metrics=finite_values(event.metrics),
+                improved=event.improved,
+            )
+        )
+
+    def flush(self) -> None:
+        """Reports the newest step, if it was not."""
+        event, self._pending = self._pending, None
+        if event is None:
+            return
+        moment = time.monotonic()
+        since = moment - self._reported_at
+        if self._first is None:
+            self._first = (moment, event.step)
+        began, first_step = self._first
+        rate = (event.step - first_step) / (moment - began) if event.step > first_step else None
+        self._reporter.send(
+            Measured(
+                at=now(),
+                step=event.step,
+                total_steps=event.total_steps,
+                epoch=event.epoch,
+                loss=finite(event.loss),
+                learning_rate=finite(event.learning_rate),
+                gradient_norm=finite(event.gradient_norm),
+                steps_per_second=rate,
+                timesteps_per_second=self._timesteps / since if math.isfinite(since) else None,
+            )
+        )
+        self._reported_at = moment
+        self._timesteps = 0
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def finite_values(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in metrics.items()}

@@ -1,0 +1,42 @@
+"""What an exception inside a training means for its job."""
+
+import errno
+
+from rnn.errors import (
+    CheckpointError,
+    ConfigError,
+    DataTooSmallError,
+    DivergedError,
+    InputMismatchError,
+)
+from service.errors import ServiceError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+MAX_DETAIL = 500
+
+TYPES: dict[type[Exception], str] = {
+    DivergedError: "diverged",
+    DataTooSmallError: "dataset-too-small",
+    InputMismatchError: "model-input-mismatch",
+    ConfigError: "validation-error",
+    CheckpointError: "checkpoint-invalid",
+}
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """The error's type and detail for the job's row; the whole trace is in the attempt's log."""
+    for kind, name in TYPES.items():
+        if isinstance(error, kind):
+            return name, _short(str(error))
+    if isinstance(error, ServiceError):
+        return error.problem, _short(error.detail)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "insufficient-storage", "the artifact folder has no space left"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out-of-memory", _short(f"the training needs more memory than there is: {error}")
+    return "trainer-error", _short(f"{type(error).__name__}: {error}")
+
+
+def _short(text: str) -> str:
+    first = text.strip().splitlines()[0] if text.strip() else "no detail"
+    return first if len(first) <= MAX_DETAIL else first[: MAX_DETAIL - 1] + "…"

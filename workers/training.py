@@ -1,0 +1,100 @@
+"""One training from a trainer's order to its last report."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rnn.errors import CheckpointError
+from rnn.events import CheckpointDue, Evaluated, Event, Finished, Started, StepDone, Stopped
+from service.datasets.reading import load_examples
+from workers.messages import (
+    CheckpointSaved,
+    Rejected,
+    Resumed,
+    Train,
+    TrainingFinished,
+    TrainingStarted,
+    TrainingStopped,
+)
+from workers.trainer_control import Meter, Reporter, TrainingControl, finite_values, now
+
+
+class Science(NamedTuple):
+    """The functions of `rnn` that a trainer calls, once what is slow is imported and warm."""
+
+    train: Callable[..., Iterator[Event]]
+    verify: Callable[[Path], None]
+    manifest_sha256: Callable[[Path], str]
+
+
+def run(
+    order: Train,
+    science: Science,
+    control: TrainingControl,
+    reporter: Reporter,
+    steps: threading.Event,
+) -> None:
+    """Trains and reports; sets `steps` when the first one comes, from where on a stop is heard."""
+    examples = load_examples(order.dataset_path, order.profile, order.config)
+    resume = choose_checkpoint(order, science, reporter)
+    meter = Meter(reporter)
+    last_saved: int | None = None
+    for event in science.train(
+        order.config, examples, device=order.device, control=control, resume=resume
+    ):
+        match event:
+            case Started():
+                steps.set()
+                reporter.send(
+                    TrainingStarted(
+                        at=now(),
+                        parameters=event.parameters,
+                        total_steps=event.total_steps,
+                        first_step=event.first_step,
+                    )
+                )
+            case StepDone():
+                meter.step(event)
+            case Evaluated():
+                meter.evaluated(event)
+            case CheckpointDue():
+                if event.step != last_saved:
+                    path = order.attempt_dir / "checkpoints" / f"step-{event.step:d}"
+                    event.save(path)
+                    meter.flush()
+                    digest = science.manifest_sha256(path)
+                    reporter.send(CheckpointSaved(step=event.step, path=path, sha256=digest))
+                    last_saved = event.step
+                control.saved()
+            case Stopped():
+                meter.flush()
+                reporter.send(TrainingStopped())
+            case Finished():
+                meter.flush()
+                path = order.attempt_dir / "model"
+                event.save(path)
+                reporter.send(
+                    TrainingFinished(
+                        step=event.step,
+                        metrics=finite_values(event.metrics),
+                        reason=event.reason,
+                        path=path,
+                        sha256=science.manifest_sha256(path),
+                    )
+                )
+
+
+def choose_checkpoint(order: Train, science: Science, reporter: Reporter) -> Path | None:
+    """The newest checkpoint whose files are all as they were saved."""
+    rejected = []
+    for index, kept in enumerate(order.checkpoints):
+        try:
+            science.verify(kept.path)
+        except CheckpointError as error:
+            rejected.append(Rejected(step=kept.step, reason=str(error)))
+            continue
+        reporter.send(Resumed(used=index, rejected=rejected))
+        return kept.path
+    reporter.send(Resumed(used=None, rejected=rejected))
+    return None
