@@ -75,4 +75,3 @@ CELLS: dict[CellName, Cell] = {
     "lstm": lstm_cell,
     "gru": gru_cell,
 }
-GATES_PER_CELL: dict[CellName, int] = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}

@@ -14,6 +14,11 @@ CellName = Literal["rnn_tanh", "rnn_relu", "lstm", "gru"]
 OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop"]
 ScheduleName = Literal["constant", "cosine", "one_cycle"]
 
+# Trained quantile levels: enough for a 95 % interval and for interpolation between them.
+QUANTILE_LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
+GATES_PER_CELL: dict[CellName, int] = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+BYTE_VOCABULARY_SIZE = 256
+
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
 

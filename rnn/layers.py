@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from rnn.cells import GATES_PER_CELL, CellState, CellWeights
-from rnn.config import CellName
+from rnn.cells import CellState, CellWeights
+from rnn.config import GATES_PER_CELL, CellName
 from rnn.determinism import Randomness
 
 

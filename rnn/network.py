@@ -2,17 +2,19 @@
 
 from torch import Tensor, nn
 
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig
+from rnn.config import (
+    BYTE_VOCABULARY_SIZE,
+    QUANTILE_LEVELS,
+    ClassificationConfig,
+    ForecastingConfig,
+    GenerationConfig,
+)
 from rnn.data.windows import INPUT_FEATURES, WindowShape
 from rnn.determinism import Randomness
 from rnn.dropout import Dropout
 from rnn.heads import ClassificationHead, ForecastHead, linear
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
-from rnn.tokenizers import ByteTokenizer
-
-# Trained quantile levels: enough for a 95 % interval and for interpolation between them.
-QUANTILE_LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 
 
 class ForecastingNetwork(nn.Module):
@@ -50,7 +52,7 @@ class ClassificationNetwork(nn.Module):
         super().__init__()
         architecture = config.architecture
         self.embedding = nn.Embedding(vocabulary_size, architecture.embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.1, generator=randomness.weights)
+        nn.init.normal_(self.embedding.weight, std=1.0, generator=randomness.weights)
         self.dropout = Dropout(architecture.dropout, randomness.dropout)
         self.stack = RecurrentStack(
             architecture,
@@ -75,12 +77,11 @@ class GenerationNetwork(nn.Module):
     def __init__(self, config: GenerationConfig, randomness: Randomness) -> None:
         super().__init__()
         architecture = config.architecture
-        vocabulary_size = ByteTokenizer.vocabulary_size
-        self.embedding = nn.Embedding(vocabulary_size, architecture.embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.1, generator=randomness.weights)
+        self.embedding = nn.Embedding(BYTE_VOCABULARY_SIZE, architecture.embedding_size)
+        nn.init.normal_(self.embedding.weight, std=1.0, generator=randomness.weights)
         self.stack = RecurrentStack(architecture, architecture.embedding_size, randomness)
         self.dropout = Dropout(architecture.dropout, randomness.dropout, locked=True)
-        self.head = linear(self.stack.output_size, vocabulary_size, randomness)
+        self.head = linear(self.stack.output_size, BYTE_VOCABULARY_SIZE, randomness)
 
     def forward(
         self, tokens_bt: Tensor, state: HiddenState | None = None

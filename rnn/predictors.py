@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig
+from rnn.config import (
+    QUANTILE_LEVELS,
+    ClassificationConfig,
+    ForecastingConfig,
+    GenerationConfig,
+)
 from rnn.data.text import pad_tokens
 from rnn.data.windows import CodedWindows, WindowShape, code_windows, trailing_history
 from rnn.errors import InputMismatchError
-from rnn.network import (
-    QUANTILE_LEVELS,
-    ClassificationNetwork,
-    ForecastingNetwork,
-    GenerationNetwork,
-)
+from rnn.network import ClassificationNetwork, ForecastingNetwork, GenerationNetwork
 from rnn.state import HiddenState
 from rnn.stepper import Stepper
 from rnn.tokenizers import ByteTokenizer, Utf8Decoder, WordTokenizer

@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnn.config import (
+    BYTE_VOCABULARY_SIZE,
+    GATES_PER_CELL,
+    QUANTILE_LEVELS,
+    ArchitectureConfig,
     ClassificationConfig,
     ForecastingConfig,
     GenerationConfig,
     TaskConfig,
     TrainingConfig,
 )
+from rnn.data.windows import INPUT_FEATURES, WindowShape
 from rnn.errors import ConfigError, DataTooSmallError
 
 LONGEST_DEFAULT_HORIZON = 48
@@ -42,6 +47,54 @@ def resolve(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig:
             return _resolve_classification(config, _part(profile, "labels", config.task))
         case GenerationConfig():
             return _resolve_generation(config, _part(profile, "text", config.task))
+
+
+def parameter_count(config: TaskConfig, profile: Mapping[str, Any]) -> int:
+    """Weights of the network that a resolved configuration describes, without building it.
+
+    Exact for forecasting and generation. For classification the vocabulary is only known once the
+    texts are read, so its upper limit is taken.
+    """
+    architecture = config.architecture
+    match config:
+        case ForecastingConfig():
+            shape = WindowShape.of(config.data)
+            width = architecture.hidden_size
+            outputs = 1 + len(QUANTILE_LEVELS)
+            head = (
+                2 * (width * width + width)
+                + (shape.future_features * width + width)
+                + shape.horizon * width
+                + (width * outputs + outputs)
+            )
+            return _stack_parameters(architecture, INPUT_FEATURES) + head
+        case ClassificationConfig():
+            embedding = config.data.vocabulary_size * config.architecture.embedding_size
+            bidirectional = config.architecture.bidirectional
+            stack = _stack_parameters(
+                architecture, config.architecture.embedding_size, bidirectional=bidirectional
+            )
+            pooled = 3 * architecture.hidden_size * (2 if bidirectional else 1)
+            return embedding + stack + len(profile["labels"]["counts"]) * (pooled + 1)
+        case GenerationConfig():
+            vocabulary, size = BYTE_VOCABULARY_SIZE, config.architecture.embedding_size
+            head = vocabulary * (architecture.hidden_size + 1)
+            return vocabulary * size + _stack_parameters(architecture, size) + head
+
+
+def _stack_parameters(
+    config: ArchitectureConfig, input_size: int, *, bidirectional: bool = False
+) -> int:
+    directions = 2 if bidirectional else 1
+    hidden = config.hidden_size
+    total = 0
+    for _ in range(config.num_layers):
+        gates = GATES_PER_CELL[config.cell] * hidden
+        total += directions * gates * (input_size + hidden + 2)
+        input_size = directions * hidden
+        if config.layer_norm:
+            total += 2 * input_size
+    return total
 
 
 def _part(profile: Mapping[str, Any], name: str, task: str) -> Mapping[str, Any]:

@@ -33,5 +33,5 @@ def fit_window_scale(values_bt: FloatArray) -> WindowScale:
     scale_b = deviation_bt.sum(axis=1) / count_b
     level_b = np.abs(location_b)
     # Rounding alone leaves about 1e-16 of the level; far above that is signal.
-    scale_b = np.where(scale_b > 1e-9 * level_b, scale_b, level_b)
+    scale_b = np.where(scale_b > 1e-12 * level_b, scale_b, level_b)
     return WindowScale(location_b, np.where(scale_b > 1e-100, scale_b, 1.0))

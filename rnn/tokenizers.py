@@ -11,6 +11,8 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import WordLevelTrainer
 
+from rnn.config import BYTE_VOCABULARY_SIZE
+
 PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
 _NEWLINE = 10
@@ -34,7 +36,7 @@ class Utf8Decoder:
 class ByteTokenizer:
     """UTF-8 bytes as tokens: every text can be written and read, with no unknown token."""
 
-    vocabulary_size = 256
+    vocabulary_size = BYTE_VOCABULARY_SIZE
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text. The empty text is a line break: a network must read something first."""

@@ -8,7 +8,18 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.api import health, keys, openapi
+from service.api import (
+    datasets,
+    forecasts,
+    generations,
+    health,
+    jobs,
+    keys,
+    models,
+    openapi,
+    sentiment,
+    workers,
+)
 from service.api.deps import Services
 from service.api.middleware import Envelope, Gate, Intake
 from service.api.news import News
@@ -22,13 +33,8 @@ from service.jobs.wake import Waker
 from service.registry.resolver import ModelResolver
 from service.settings import Settings
 
-ROUTERS = [keys]
-for _name in ("datasets", "jobs", "workers", "models", "forecasts", "sentiment", "generations"):
-    # INTERIM, while these modules are being written; plain imports at the end
-    try:
-        ROUTERS.append(__import__(f"service.api.{_name}", fromlist=["router"]))
-    except ImportError as _error:
-        print("interim: no router", _name, _error)
+# In the order in which they are tried for a path: those that answer most requests first.
+ROUTERS = (forecasts, sentiment, generations, jobs, datasets, models, workers, keys)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -48,10 +54,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
-    app.include_router(health.router)
-    app.include_router(openapi.router)
     for module in ROUTERS:
         app.include_router(module.router, prefix="/api/v1")
+    app.include_router(health.router)
+    app.include_router(openapi.router)
     # The last one added is the outermost.
     app.add_middleware(
         Gate,

@@ -26,7 +26,7 @@ from service.settings import Settings
 
 HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotent-Replayed"
-LEASE = timedelta(minutes=2)  # far longer than a request runs once its body is here
+LEASE = timedelta(minutes=10)  # longer than a request runs, also the check of a large upload
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _STORED_HEADERS = ("content-type", "location")

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # what a caller says of its own address is not believed
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

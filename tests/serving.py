@@ -103,10 +103,10 @@ _CHOICES: dict[str, dict[str, Any]] = {
     GENERATION: {
         "architecture": {"hidden_size": 48, "embedding_size": 16, "num_layers": 1, "dropout": 0.0},
         "training": {
-            "max_steps": 120,
+            "max_steps": 400,
             "batch_size": 8,
             "bptt_length": 32,
-            "learning_rate": 0.01,
+            "learning_rate": 0.02,
             "max_epochs": 100,
             "early_stopping_patience": None,
         },

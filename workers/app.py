@@ -73,11 +73,11 @@ def run_worker(room: Room) -> None:
     )
     room.stopping.wait()
     log.info("worker %s: drains", room.worker_id)
+    listener.stop()
     room.bell.ring()
     for slot in slots:
         slot.join(settings.drain_seconds + ENDING_SECONDS)
     presence.stop()
-    listener.stop()
     room.waker.close()
     room.database.close()
 

@@ -62,6 +62,7 @@ class WakeListener(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        state.should_stop = None
         while not self._over.is_set():
             try:
                 WorkController(
@@ -79,7 +80,6 @@ class WakeListener(threading.Thread):
             self._over.wait(RESTART_SECONDS)
 
     def stop(self) -> None:
-        """Asks it to end; a thread that waits for a dead Redis is left behind."""
+        """Asks it to end. Nobody waits for it: it may be waiting for a dead Redis itself."""
         self._over.set()
         state.should_stop = 0
-        self.join(timeout=2)

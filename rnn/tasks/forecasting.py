@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnn.config import ForecastingConfig
+from rnn.config import QUANTILE_LEVELS, ForecastingConfig
 from rnn.data.examples import SeriesExamples
 from rnn.data.splits import drawn_batches
 from rnn.data.windows import (
@@ -19,7 +19,7 @@ from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
 from rnn.evaluate import finite, mase, seasonal_error, smape, weighted_quantile_loss
 from rnn.losses import forecast_loss
-from rnn.network import QUANTILE_LEVELS, ForecastingNetwork
+from rnn.network import ForecastingNetwork
 from rnn.predictors import decoded
 from rnn.tasks.work import BatchLoss, ModelParts
 

@@ -13,7 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from service.api.deps import Services, ServicesDep
 from service.api.multipart import UploadForm, UploadParser
 from service.api.pagination import Page, PageDep
-from service.api.routing import idempotent, protected_router, requires, uploads
+from service.api.routing import (
+    answer_once,
+    idempotent,
+    protected_router,
+    requires,
+    uploads,
+)
 from service.api.schemas.datasets import DatasetDetail, DatasetPreview, DatasetView
 from service.auth.subjects import Scope, Subject
 from service.datasets.ingest import Intake, Received
@@ -29,7 +35,6 @@ from service.datasets.store import (
     lock_bytes,
 )
 from service.db.tables import Dataset
-from service.idempotency import HEADER, REPLAYED_HEADER, Reservation, StoredAnswer, read_key
 
 router = protected_router("/datasets", tags=["datasets"])
 
@@ -78,30 +83,12 @@ async def upload_dataset(
     An error names row, line, column and value; row 1 is the first row of data. Nothing is stored
     then.
     """
-    key = read_key(request.headers.getlist(HEADER))
     with services.artifacts.temporary_file() as (path, file):
         intake = Intake(file, services.settings.max_upload_bytes)
         form = await _receive(request, intake)
         received = await run_in_threadpool(intake.finish)
         upload = _Upload(request, services, subject, path, form, received)
-        if key is None:
-            return await upload.store()
-        digest = _request_digest(request, form, received)
-        reservation = Reservation(
-            services.database, services.settings, subject.workspace_id, key, digest
-        )
-        stored = await run_in_threadpool(reservation.reserve)
-        if stored is not None:
-            headers = {**stored.headers, REPLAYED_HEADER: "true"}
-            return Response(stored.body, status_code=stored.status, headers=headers)
-        try:
-            response = await upload.store()
-        except Exception:
-            await run_in_threadpool(reservation.release)
-            raise
-        answer = StoredAnswer.of(response.status_code, bytes(response.body), response.headers)
-        await run_in_threadpool(reservation.complete, answer)
-        return response
+        return await answer_once(request, _request_digest(request, form, received), upload.store)
 
 
 @router.get("")

@@ -6,7 +6,7 @@ Input is echoed only as a location or a message of at most 200 characters; a sta
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from rnn.config import TaskName
 from rnn.errors import ConfigError, DataTooSmallError, InputMismatchError
 from service.errors import (
     DatasetTooSmallError,
@@ -36,6 +37,7 @@ ECHO_LIMIT = 200
 DETAIL_LIMIT = 500  # ours, and may name what was found
 FAULT_LIMIT = 100
 RETRY_AFTER_SECONDS = 2.0
+TASK_TAGS = frozenset(get_args(TaskName))
 
 
 def shorten(text: str, limit: int = ECHO_LIMIT) -> str:
@@ -122,9 +124,16 @@ def _unavailable() -> UnavailableError:
 
 
 def _validation_error(errors: Sequence[Any]) -> ValidationError:
-    faults = [Fault(tuple(error["loc"]), _message(error)) for error in errors]
+    faults = [Fault(_place(error["loc"]), _message(error)) for error in errors]
     places = "1 place" if len(faults) == 1 else f"{len(faults)} places"
     return ValidationError(f"{places} of the request must be changed.", faults=faults)
+
+
+def _place(location: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Without the name of the schema that pydantic puts where `task` chose one of several."""
+    if len(location) > 1 and location[0] == "body" and location[1] in TASK_TAGS:
+        return ("body", *location[2:])
+    return tuple(location)
 
 
 def _message(error: dict[str, Any]) -> str:

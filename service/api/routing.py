@@ -7,7 +7,7 @@ strictly, replays a stored answer where there is an Idempotency-Key, and hands o
 """
 
 import hashlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -71,9 +71,10 @@ def requires(*scopes: Scope) -> Any:
 
 
 def idempotent(endpoint: Endpoint) -> Endpoint:
-    """Marks a creating POST with a JSON body: an Idempotency-Key makes its repetition harmless.
+    """Marks a creating POST: an Idempotency-Key makes its repetition harmless.
 
-    Its answer is stored as it is, so it must hold no secret.
+    Its answer is stored as it is, so it must hold no secret. A route with `uploads` calls
+    `answer_once` itself, when it knows what it was sent.
     """
     endpoint.__dict__["idempotent"] = True
     return endpoint
@@ -132,6 +133,8 @@ class StrictRoute(APIRoute):
             self._check_query(request)
             if not accepts(request.headers.getlist("accept"), self.produces):
                 raise NotAcceptableError(f"This route answers with {', '.join(self.produces)}.")
+            if self.idempotent:
+                read_key(request.headers.getlist(HEADER))  # an unusable one, before a long body
             services: Services = request.app.state.services
             if self.uploads:
                 if media_type(request) != MULTIPART:
@@ -140,8 +143,9 @@ class StrictRoute(APIRoute):
             request = _limited(request, services.settings.max_body_bytes)
             if self.body_field is not None:
                 await _read_json(request)
-            if self.idempotent:
-                return await _once(request, services, inner)
+            if self.idempotent and HEADER in request.headers:
+                digest = await _digest(request)
+                return await answer_once(request, digest, lambda: inner(request))
             return await inner(request)
 
         return handle
@@ -217,14 +221,18 @@ async def _read_json(request: Request) -> None:
         request._json = strict_json.parse(body)
 
 
-async def _once(request: Request, services: Services, inner: Handler) -> Response:
-    """Runs the route for the first request with this Idempotency-Key, replays it for the next."""
+async def answer_once(
+    request: Request, digest: str, run: Callable[[], Awaitable[Response]]
+) -> Response:
+    """Runs the first request with this Idempotency-Key, replays its answer to the next.
+
+    `digest` tells whether two requests are the same. Without the header it just runs.
+    """
     key = read_key(request.headers.getlist(HEADER))
     if key is None:
-        return await inner(request)
+        return await run()
+    services: Services = request.app.state.services
     subject: Subject = request.state.subject
-    target = f"{request.method} {request.scope['path']}\n".encode()
-    digest = hashlib.sha256(target + await request.body()).hexdigest()
     reservation = Reservation(
         services.database, services.settings, subject.workspace_id, key, digest
     )
@@ -233,7 +241,7 @@ async def _once(request: Request, services: Services, inner: Handler) -> Respons
         headers = {**stored.headers, REPLAYED_HEADER: "true"}
         return Response(stored.body, status_code=stored.status, headers=headers)
     try:
-        response = await inner(request)
+        response = await run()
     except Exception:
         # Not on a cancellation: the route may still be running in its thread. The lease runs out.
         await run_in_threadpool(reservation.release)
@@ -244,6 +252,11 @@ async def _once(request: Request, services: Services, inner: Handler) -> Respons
     answer = StoredAnswer.of(response.status_code, bytes(response.body), response.headers)
     await run_in_threadpool(reservation.complete, answer)
     return response
+
+
+async def _digest(request: Request) -> str:
+    target = f"{request.method} {request.scope['path']}\n".encode()
+    return hashlib.sha256(target + await request.body()).hexdigest()
 
 
 _IDEMPOTENCY_PARAMETER = {

@@ -90,6 +90,19 @@ def show(dataset_id: DatasetId, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def preview(dataset_id: DatasetId, as_json: AsJson = False) -> None:
+    """Show the first rows of a data set, as they stand in the file."""
+    with connect() as client:
+        answer = client.get(f"/datasets/{dataset_id}/preview")
+    if as_json:
+        print_json(answer)
+    else:
+        columns = answer["columns"]
+        rows = [[row.get(name) for name in columns] for row in answer["rows"]]
+        print_table([printable(name) for name in columns], rows)
+
+
+@app.command()
 def delete(dataset_id: DatasetId) -> None:
     """Delete a data set; models that were trained on it stay."""
     with connect() as client:

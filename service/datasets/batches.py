@@ -1,8 +1,11 @@
 """Some rows of a table, and what no cell of any table may hold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from service.datasets.limits import Limits
 from service.datasets.places import Place, wrong
@@ -23,8 +26,8 @@ class Batch:
     """
 
     first_row: int
-    lines: list[int]
-    digests: list[int]  # equal for equal rows, within this process
+    lines: Sequence[int]
+    digests: NDArray[np.int64]  # equal for equal rows of one file, in one reading
     frame: pl.DataFrame
 
     def place(self, index: int, column: str | None = None) -> Place:

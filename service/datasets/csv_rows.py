@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from service.datasets.batches import BATCH_BYTES, BATCH_CELLS, Batch, check_text
+from service.datasets import plain_csv
+from service.datasets.batches import BATCH_BYTES, BATCH_CELLS, BATCH_ROWS, Batch, check_text
 from service.datasets.limits import Limits
 from service.datasets.lines import Lines
 from service.datasets.places import Place, shown, wrong
@@ -23,9 +25,15 @@ MAX_NAME_CHARS = 200  # as long as a configuration may call a column
 
 
 def read(
-    path: Path, delimiter: str, limits: Limits, columns: Sequence[str] | None, batch_rows: int
+    path: Path,
+    delimiter: str,
+    limits: Limits,
+    columns: Sequence[str] | None,
+    *,
+    batch_rows: int = BATCH_ROWS,
+    row_by_row: bool = False,
 ) -> Iterator[Batch]:
-    """Batches of the file's rows; see `table.read_batches`."""
+    """Batches of the file's rows, see `table.read_batches`; `row_by_row`: never the fast way."""
     # One setting for the process: always the same here, and `check_text` holds the real limit.
     csv.field_size_limit(max(limits.max_row_bytes, csv.field_size_limit()))
     lines = Lines(path, limits.max_row_bytes)
@@ -35,6 +43,9 @@ def read(
         raise DatasetEmptyError("the file is empty")
     names = _names(header[1], limits)
     chosen = list(names) if columns is None else list(columns)
+    if not row_by_row and plain_csv.is_plain(path, delimiter, limits):
+        yield from plain_csv.read(path, delimiter, names, chosen)
+        return
     batch = _Rows(names, chosen)
     lines.row_bytes = 0
     number = batch_bytes = 0
@@ -162,6 +173,7 @@ class _Rows:
         frame = pl.DataFrame(columns).with_columns(
             pl.when(pl.all().str.len_bytes() > 0).then(pl.all())
         )
-        batch = Batch(last_row - len(self.lines) + 1, self.lines, self._digests, frame)
+        digests = np.array(self._digests, dtype=np.int64)
+        batch = Batch(last_row - len(self.lines) + 1, self.lines, digests, frame)
         self.lines, self._digests, self._rows, self.cells = [], [], [], 0
         return batch

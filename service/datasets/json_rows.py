@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from service.datasets.batches import BATCH_BYTES, BATCH_CELLS, Batch, check_text
+from service.datasets.batches import BATCH_BYTES, BATCH_CELLS, BATCH_ROWS, Batch, check_text
 from service.datasets.csv_rows import MAX_NAME_CHARS
 from service.datasets.limits import Limits
 from service.datasets.lines import Lines
@@ -28,7 +29,7 @@ Names = dict[str, bool | None]
 
 
 def read(
-    path: Path, limits: Limits, columns: Sequence[str] | None, batch_rows: int
+    path: Path, limits: Limits, columns: Sequence[str] | None, *, batch_rows: int = BATCH_ROWS
 ) -> Iterator[Batch]:
     """Batches of the file's rows; see `table.read_batches`."""
     wanted = None if columns is None else frozenset(columns)
@@ -200,4 +201,6 @@ def _batch(
         for name, is_list in names.items()
         if wanted is None or name in wanted
     }
-    return Batch(last_row - len(rows) + 1, lines, digests, pl.DataFrame(columns))
+    return Batch(
+        last_row - len(rows) + 1, lines, np.array(digests, dtype=np.int64), pl.DataFrame(columns)
+    )

@@ -40,7 +40,7 @@ def profile_file(path: Path, filename: str | None, limits: Limits) -> dict[str, 
     digests: list[np.ndarray[Any, np.dtype[np.int64]]] = []
     for batch in read_batches(path, format, limits):
         scan.add(batch)
-        digests.append(np.array(batch.digests, dtype=np.int64))
+        digests.append(batch.digests)
     columns = scan.finish()
     seen = guess(columns, scan.rows)
     parts = {
@@ -84,6 +84,8 @@ def _describe_series(
             continue
         if roles.series and not roles.wide and len(table.ids) == sum(map(len, table.values)):
             continue  # it numbers the rows
+        if first_error is not None and not table.shares_times:
+            continue  # one time that stands twice by mistake does not make it many series
         return series.describe(table, roles)
     assert first_error is not None
     raise first_error

@@ -16,7 +16,7 @@ from service.datasets.lines import BYTE_ORDER_MARK, Lines
 from service.datasets.profile import format_of
 from service.datasets.roles import series_roles
 from service.datasets.series import read_series
-from service.datasets.table import read_batches
+from service.datasets.table import read_batches, read_first
 from service.datasets.text import read_texts
 
 SHOWN_CELL_CHARS = 500
@@ -76,8 +76,7 @@ def preview(path: Path, profile: Mapping[str, Any], rows: int) -> list[dict[str,
     if profile["format"] == "text":
         lines = islice(Lines(path, limits.max_row_bytes), rows)
         return [{"text": _cut(line.rstrip("\r\n"))} for line in lines]
-    batches = read_batches(path, format_of(profile), limits, batch_rows=rows)
-    first = next(iter(batches))
+    first = read_first(path, format_of(profile), rows)
     names = [column["name"] for column in profile["columns"]]
     return [
         {name: _cut(row.get(name)) for name in names}

@@ -27,6 +27,7 @@ from service.datasets.times import (
 )
 from service.errors import DatasetUnparseableError
 
+SHARED = 0.7  # distinct times among all, at most, in a panel
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -54,6 +55,14 @@ class SeriesTable:
     values: list[Floats]
     times: list[Integers] | None
     times_are_dates: bool
+
+    @property
+    def shares_times(self) -> bool:
+        """Whether many times stand in more than one series, as in a panel of series."""
+        if self.times is None:
+            return False
+        times = np.concatenate(self.times)
+        return len(np.unique(times)) <= SHARED * len(times)
 
     @property
     def starts(self) -> list[datetime | None]:

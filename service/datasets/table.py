@@ -1,24 +1,18 @@
-"""Reads a table: the one way for validation, preview and training.
-
-One reader for all three means that what was checked is what is trained on.
+"""Reads a table: the one way for validation and for training, so that what was checked is what is
+trained on.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from service.datasets import csv_rows, json_rows
-from service.datasets.batches import BATCH_ROWS, Batch
+from service.datasets.batches import Batch
 from service.datasets.formats import Format
 from service.datasets.limits import Limits
 
 
 def read_batches(
-    path: Path,
-    format: Format,
-    limits: Limits,
-    columns: Sequence[str] | None = None,
-    *,
-    batch_rows: int = BATCH_ROWS,
+    path: Path, format: Format, limits: Limits, columns: Sequence[str] | None = None
 ) -> Iterator[Batch]:
     """Reads a CSV or JSON Lines file with every check of its structure; `columns`: only these.
 
@@ -27,5 +21,18 @@ def read_batches(
     """
     if format.name == "csv":
         assert format.delimiter is not None
-        return csv_rows.read(path, format.delimiter, limits, columns, batch_rows)
-    return json_rows.read(path, limits, columns, batch_rows)
+        return csv_rows.read(path, format.delimiter, limits, columns)
+    return json_rows.read(path, limits, columns)
+
+
+def read_first(path: Path, format: Format, rows: int) -> Batch:
+    """The first rows of a validated file, without reading the rest of it."""
+    limits = Limits.none()
+    if format.name == "csv":
+        assert format.delimiter is not None
+        batches = csv_rows.read(
+            path, format.delimiter, limits, None, batch_rows=rows, row_by_row=True
+        )
+    else:
+        batches = json_rows.read(path, limits, None, batch_rows=rows)
+    return next(iter(batches))

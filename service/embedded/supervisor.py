@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import http.client
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,6 @@ from types import FrameType
 from pydantic import SecretStr, ValidationError
 
 from service.embedded.children import Child, StartError, rotate
-from service.embedded.first_run import prepare_database
 from service.embedded.folders import private_folder, runtime_folder
 from service.embedded.instance import Instance
 from service.embedded.postgres import EmbeddedPostgres
@@ -100,9 +100,9 @@ class Supervisor:
         self._logs, self._run = folder / "logs", folder / "run"
         for log in self._logs.glob("*.log"):
             rotate(log)
-        runtime = runtime_folder(folder)
-        self._postgres = EmbeddedPostgres(folder, runtime)
-        self._redis = EmbeddedRedis(folder, runtime)
+        self._runtime = runtime_folder(folder)
+        self._postgres = EmbeddedPostgres(folder, self._runtime)
+        self._redis = EmbeddedRedis(folder, self._runtime)
         self._settings = Settings(
             database_url=SecretStr(self._postgres.url()),
             redis_url=SecretStr(self._redis.url),
@@ -142,6 +142,9 @@ class Supervisor:
         self._api.start()
         self._redis.start()
         self._postgres.start()
+        # Imported here: SQLAlchemy and Alembic take as long as the servers that are starting now.
+        from service.embedded.first_run import prepare_database
+
         self._postgres.wait_ready()
         key = prepare_database(self._settings)
         if key is not None:
@@ -191,6 +194,7 @@ class Supervisor:
                 self._report(f"{part.child.name} did not stop in time and was killed.")
         self._open_gate()
         os.close(self._gate)
+        shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _python(
         self, name: str, module: str, *arguments: str, pass_fds: tuple[int, ...] = ()
@@ -221,7 +225,7 @@ class Supervisor:
             answer = _ask(self._instance, self._settings.allowed_hosts[0])
             if answer == "200":
                 return
-            time.sleep(0.02)
+            time.sleep(0.05)  # each question costs the API time that it needs to start
         raise StartError(
             f"The API is not ready after {READY_TIMEOUT_SECONDS:g} s, /ready answers {answer};"
             f" see {self._api.child.log_path}."

@@ -180,7 +180,7 @@ class Decoder:
         if len(tokens) > self._max_prompt_tokens:
             message = f"{len(tokens)} tokens, the limit is {self._max_prompt_tokens}"
             raise ContextTooLongError(
-                f"The prompt is too long: {message}.", faults=[Fault(("prompt",), message)]
+                f"The prompt is too long: {message}.", faults=[Fault(("body", "prompt"), message)]
             )
         return tokens
 

@@ -57,6 +57,7 @@ def claim(
         .order_by(Job.priority.desc(), func.coalesce(running.c.jobs, 0), Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
+        .execution_options(populate_existing=True)
     ).first()
     if found is None:
         return None

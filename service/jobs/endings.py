@@ -95,6 +95,7 @@ def expire_leases(
         .order_by(Job.lease_expires_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
     ).all()
     detail = "its worker was not heard of until the lease ran out"
     return [

@@ -131,7 +131,10 @@ def request_cancel(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
     Asking again changes nothing. Raises ConflictError where the job has ended otherwise.
     """
     job = db.scalar(
-        select(Job).where(Job.workspace_id == workspace_id, Job.id == job_id).with_for_update()
+        select(Job)
+        .where(Job.workspace_id == workspace_id, Job.id == job_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
     if job is None:
         raise NotFoundError(f"There is no job {job_id} here.")

@@ -39,7 +39,8 @@ def parse_reference(text: str) -> Reference:
     if match is None:
         message = "write a model as name, name@alias or name:version"
         raise ValidationError(
-            f"{text[:200]!r} does not name a model: {message}", faults=[Fault(("model",), message)]
+            f"{text[:200]!r} does not name a model: {message}",
+            faults=[Fault(("body", "model"), message)],
         )
     name, alias, version = match.group("name", "alias", "version")
     if version:

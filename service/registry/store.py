@@ -179,7 +179,7 @@ def latest_versions(db: Session, model_ids: Sequence[UUID]) -> dict[UUID, int]:
         .where(ModelVersion.model_id.in_(model_ids))
         .group_by(ModelVersion.model_id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def version_numbers(db: Session, model: Model) -> dict[UUID, int]:
@@ -187,7 +187,7 @@ def version_numbers(db: Session, model: Model) -> dict[UUID, int]:
     rows = db.execute(
         select(ModelVersion.id, ModelVersion.version).where(ModelVersion.model_id == model.id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def list_deployments(

@@ -19,11 +19,27 @@ from tests.api.probe import router
 from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
 
 MakeKey = Callable[..., str]
+MakeApp = Callable[..., FastAPI]
 
 
 @pytest.fixture
-def app(settings: Settings) -> FastAPI:
-    return create_app(settings)
+def make_app(settings: Settings) -> Iterator[MakeApp]:
+    """Composes applications with some settings changed; their connections end with the test."""
+    apps: list[FastAPI] = []
+
+    def make(**changes: object) -> FastAPI:
+        apps.append(create_app(settings.model_copy(update=changes)))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.state.services.waker.close()
+        app.state.services.database.close()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> FastAPI:
+    return make_app()
 
 
 @pytest.fixture
@@ -51,7 +67,10 @@ def make_key(database: Database, workspace: Workspace) -> MakeKey:
     """Makes the text of another key, in this workspace or in one of another name."""
 
     def make(
-        scopes: Collection[Scope] = ALL_SCOPES, *, workspace_name: str | None = None, **times: object
+        scopes: Collection[Scope] = ALL_SCOPES,
+        *,
+        workspace_name: str | None = None,
+        **times: object,
     ) -> str:
         with database.transaction() as db:
             owner = ensure_workspace(db, workspace_name) if workspace_name else workspace

@@ -49,9 +49,7 @@ def echo(body: Everything, subject: Writer) -> Everything:
 
 @router.post("/once", status_code=201)
 @idempotent
-def once(
-    body: Everything, response: Response, subject: Writer, services: ServicesDep
-) -> Counted:
+def once(body: Everything, response: Response, subject: Writer, services: ServicesDep) -> Counted:
     """Makes one record each time it really runs; the text "fail" makes it fail afterwards."""
     with services.database.transaction() as db:
         before = db.scalars(select(func.count()).select_from(Workspace)).one()

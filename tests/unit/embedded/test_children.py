@@ -12,7 +12,12 @@ import pytest
 
 from service.embedded.children import Child, rotate, tail
 
-STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(60)
+"""
 
 
 def _child(folder: Path, code: str) -> Child:
@@ -65,7 +70,7 @@ def test_ends_what_an_earlier_instance_left(tmp_path: Path) -> None:
         created = psutil.Process(left.pid).create_time()
         (tmp_path / "program.pid").write_text(json.dumps({"pid": left.pid, "created": created}))
         _child(tmp_path, "").end_leftover()
-        assert left.wait(5) == -signal.SIGTERM
+        assert not psutil.pid_exists(left.pid)
     assert not (tmp_path / "program.pid").exists()
 
 

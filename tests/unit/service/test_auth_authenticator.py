@@ -29,7 +29,7 @@ class Scripted(Authenticator):
         self.answer = answer
         self.asked = 0
 
-    def _authenticate(self, key: PlainKey) -> Authenticated:
+    def _authenticate(self, _key: PlainKey) -> Authenticated:
         self.asked += 1
         return self.answer()
 

@@ -1,0 +1,51 @@
+"""The two routes that need no key."""
+
+import time
+from importlib.metadata import version
+
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from tests.api.asgi import call
+from tests.api.conftest import MakeApp
+
+
+def test_health_is_local(make_app: MakeApp) -> None:
+    """It answers while everything else is away: restarting this process would not help."""
+    app = make_app(
+        database_url=SecretStr("postgresql+psycopg://nobody@127.0.0.1:1/nothing"),
+        redis_url=SecretStr("redis://127.0.0.1:1/0"),
+    )
+    answer = call(app, "GET", "/health")
+    assert answer.status == 200
+    assert answer.json() == {"status": "ok", "version": version("reprise")}
+    ready = call(app, "GET", "/ready")
+    assert ready.status == 503
+    assert int(ready.headers["retry-after"]) >= 1
+    assert ready.json() == {
+        "status": "unavailable", "database": "down", "engine": "starting", "redis": "down",
+    }  # fmt: skip
+
+
+def test_ready_once_the_engine_is(client: TestClient) -> None:
+    deadline = time.monotonic() + 60
+    while (response := client.get("/ready")).status_code != 200:
+        assert response.json()["engine"] == "starting"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "ready", "database": "up", "engine": "up", "redis": "up",
+    }  # fmt: skip
+
+
+def test_redis_is_not_needed_to_be_ready(make_app: MakeApp) -> None:
+    app = make_app(redis_url=SecretStr("redis://127.0.0.1:1/0"))
+    app.state.services.engine.ready = True
+    answer = call(app, "GET", "/ready")
+    assert (answer.status, answer.json()["redis"]) == (200, "down")
+
+
+def test_load_balancers_may_ask_with_head(client: TestClient) -> None:
+    response = client.head("/health")
+    assert (response.status_code, response.content) == (200, b"")

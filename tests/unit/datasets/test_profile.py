@@ -1,0 +1,186 @@
+"""What is found in a good file: series, labelled texts, running text."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from service.errors import DatasetEmptyError, DatasetUnparseableError, DatasetUnsafeTextError
+from tests.unit.datasets.conftest import Profile
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def hourly(hours: int, leave_out: tuple[int, ...] = (), form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    times = [(START + timedelta(hours=i)).strftime(form) for i in range(hours)]
+    rows = [f"{time},{i % 24}" for i, time in enumerate(times) if i not in leave_out]
+    return "\n".join(["timestamp,value", *rows])
+
+
+def test_one_series_with_times(profile: Profile) -> None:
+    found = profile(hourly(100, leave_out=(10, 50, 51)))
+    assert found["series"] == {
+        "series": 1,
+        "points": 97,
+        "min_length": 97,
+        "median_length": 97,
+        "max_length": 97,
+        "frequency": "1h",
+        "season_length": 24,
+        "gaps": 2,
+        "missing": 0,
+        "target_column": "value",
+        "time_column": "timestamp",
+        "series_column": None,
+        "wide": False,
+    }
+    assert found["tasks"] == ["time-series-forecasting"]
+    assert (found["format"], found["rows"], found["duplicates"]) == ("csv", 97, 0)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+01:00", "%Y-%m-%d %H:%M",
+     "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%Y/%m/%d %H:%M:%S", "%s"],
+)  # fmt: skip
+def test_forms_of_times(profile: Profile, form: str) -> None:
+    series = profile(hourly(24 * 40, form=form))["series"]
+    assert (series["frequency"], series["gaps"]) == ("1h", 0)
+
+
+@pytest.mark.parametrize("id_column", ["series_id", "store"])
+def test_many_series_in_long_form(profile: Profile, id_column: str) -> None:
+    """A column of ids is found by its name, or because the times would stand twice without it."""
+    rows = [
+        f"{(START + timedelta(days=day)).date()},{store},{store * day}"
+        for day in range(20)
+        for store in (7, 3, 12)
+        if not (store == 12 and day > 9)
+    ]
+    series = profile("\n".join([f"date,{id_column},y", *reversed(rows)]))["series"]
+    assert (series["series"], series["points"]) == (3, 50)
+    assert (series["min_length"], series["max_length"]) == (10, 20)
+    assert (series["frequency"], series["season_length"], series["gaps"]) == ("1d", 7, 0)
+    assert series["series_column"] == id_column
+
+
+def test_a_time_that_stands_twice_is_named(profile: Profile) -> None:
+    rows = hourly(48).splitlines()
+    rows.insert(30, rows[11].split(",")[0] + ",5")
+    with pytest.raises(DatasetUnparseableError) as caught:
+        profile("\n".join(rows))
+    assert caught.value.detail.startswith(
+        'row 30 (line 31), column "timestamp": the same time stands on row 11'
+    )
+
+
+def test_a_time_that_stands_twice_by_mistake_makes_no_panel(profile: Profile) -> None:
+    """A column that happens to tell the two apart is not taken for the series' ids."""
+    rows = [f"{line},{'ab'[i > 29]}" for i, line in enumerate(hourly(60).splitlines()[1:])]
+    rows.insert(40, rows[11].replace(",a", ",b"))
+    with pytest.raises(DatasetUnparseableError, match=r"row 41 .* stands on row 12"):
+        profile("\n".join(["timestamp,value,shift", *rows]))
+
+
+def test_a_time_may_stand_twice_in_different_series_only(profile: Profile) -> None:
+    rows = ["a,2024-01-01,1", "b,2024-01-01,1", "a,2024-01-02,1", "b,2024-01-01,2"]
+    with pytest.raises(DatasetUnparseableError, match=r'row 4 .* row 2 of series "b"'):
+        profile("\n".join(["id,date,value", *rows]))
+
+
+def test_row_numbers_are_no_series(profile: Profile) -> None:
+    rows = [f"{i},{i * 0.5}" for i in range(30)]
+    series = profile("\n".join(["id,value", *rows]))["series"]
+    assert (series["series"], series["series_column"]) == (1, None)
+
+
+def test_several_numbers_leave_the_target_open(profile: Profile) -> None:
+    rows = [f"{i},{START + timedelta(hours=i)},{i * i},{-i}" for i in range(30)]
+    series = profile("\n".join([",date,load,temperature", *rows]))["series"]
+    assert series["target_column"] is None
+    assert (series["frequency"], series["season_length"]) == ("1h", 24)
+
+
+def test_wide_series_find_their_season_by_themselves(profile: Profile) -> None:
+    generator = np.random.default_rng(0)
+    lines = []
+    for i in range(20):
+        time = np.arange(300 + i)
+        values = 50 + 0.1 * time + 10 * np.sin(2 * np.pi * time / 12 + i)
+        values += generator.normal(size=len(time))
+        lines.append(json.dumps({"id": f"s{i}", "start": "2024-01-01", "target": list(values)}))
+    found = profile("\n".join(lines), "data.jsonl")
+    series = found["series"]
+    assert (series["series"], series["min_length"], series["max_length"]) == (20, 300, 319)
+    assert (series["season_length"], series["frequency"], series["wide"]) == (12, None, True)
+    assert (series["series_column"], series["time_column"]) == ("id", "start")
+    assert [column["type"] for column in found["columns"]] == ["text", "time", "list"]
+
+
+def test_labelled_texts(profile: Profile) -> None:
+    rows = [
+        f"some words number {i},{i % 3},{('train', 'dev', 'test')[i % 5 % 3]}" for i in range(30)
+    ]
+    found = profile("\n".join(["sentence,label,split", *rows, rows[0]]))
+    assert found["labels"] == {
+        "text_column": "sentence",
+        "label_column": "label",
+        "split_column": "split",
+        "counts": {"0": 11, "1": 10, "2": 10},
+        "splits": {"train": 13, "validation": 12, "test": 6},
+        "median_tokens": 4,
+    }
+    assert found["series"] is None
+    assert found["duplicates"] == 1
+    assert found["tasks"] == ["text-classification", "text-generation"]
+
+
+def test_rows_without_a_label_or_a_text_are_not_counted(profile: Profile) -> None:
+    lines = ['{"text": "a b", "label": true}', '{"text": "c", "label": false}', '{"text": "d"}',
+             '{"label": true}', '{"text": "  ", "label": true}']  # fmt: skip
+    labels = profile("\n".join(lines), "data.jsonl")["labels"]
+    assert labels["counts"] == {"false": 1, "true": 1}
+
+
+def test_a_column_called_split_that_holds_something_else(profile: Profile) -> None:
+    found = profile("text,label,split\ngood words,a,left\nbad words,b,right\n")
+    assert found["labels"]["split_column"] is None
+
+
+def test_one_label_is_nothing_to_learn(profile: Profile) -> None:
+    assert profile("text,label\ngood words,a\nbad words,a\n")["tasks"] == ["text-generation"]
+
+
+def test_plain_text_is_measured(profile: Profile) -> None:
+    content = "Ein süßer Brei,\nund noch einer.\nEnde"
+    found = profile(b"\xef\xbb\xbf" + content.encode(), "story.txt")
+    assert found["text"] == {
+        "characters": len(content),
+        "bytes": len(content.encode()),
+        "lines": 3,
+        "text_column": None,
+    }
+    assert (found["rows"], found["columns"], found["tasks"]) == (3, [], ["text-generation"])
+
+
+def test_characters_across_the_borders_of_chunks(profile: Profile) -> None:
+    content = "a" + "é" * (2**20)
+    assert profile(content, "story.txt")["text"]["characters"] == len(content)
+
+
+@pytest.mark.parametrize("before", [10, 2**20 + 5])
+def test_plain_text_that_is_not_utf8(profile: Profile, before: int) -> None:
+    content = b"one\ntwo\n" + b"x" * before + b"\xff\nend"
+    with pytest.raises(DatasetUnparseableError, match=r"^line 3: byte \d+ .*0xff"):
+        profile(content, "story.txt")
+
+
+def test_plain_text_with_nul(profile: Profile) -> None:
+    with pytest.raises(DatasetUnsafeTextError, match="line 2"):
+        profile("one\ntwo\0\n" + "x" * 100, "story.txt")
+
+
+def test_white_space_is_no_text(profile: Profile) -> None:
+    with pytest.raises(DatasetEmptyError):
+        profile(" \n" * 50_000, "story.txt")

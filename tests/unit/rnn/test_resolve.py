@@ -1,0 +1,201 @@
+"""What is filled in from a profile, and data too small for what was asked."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from rnn.config import (
+    ClassificationConfig,
+    ForecastingConfig,
+    GenerationConfig,
+    TaskConfig,
+)
+from rnn.determinism import Randomness
+from rnn.errors import ConfigError, DataTooSmallError
+from rnn.network import ClassificationNetwork, ForecastingNetwork, GenerationNetwork
+from rnn.network import parameter_count as counted
+from rnn.resolve import parameter_count, resolve
+
+
+def series_profile(
+    shortest: int = 700, median: int = 900, longest: int = 960, series: int = 10, season: int = 24
+) -> dict[str, Any]:
+    return {
+        "series": {
+            "series": series,
+            "points": median * series,
+            "min_length": shortest,
+            "median_length": median,
+            "max_length": longest,
+            "frequency": "1h",
+            "season_length": season,
+        },
+        "labels": None,
+        "text": None,
+    }
+
+
+def forecasting(training: dict[str, Any] | None = None, **data: Any) -> ForecastingConfig:
+    return ForecastingConfig.model_validate(
+        {"task": "time-series-forecasting", "training": training or {}, "data": data}
+    )
+
+
+def classification(**training: Any) -> ClassificationConfig:
+    return ClassificationConfig.model_validate(
+        {"task": "text-classification", "training": training}
+    )
+
+
+def generation(**training: Any) -> GenerationConfig:
+    return GenerationConfig.model_validate({"task": "text-generation", "training": training})
+
+
+def test_hourly_series_get_two_days_ahead_and_a_week_behind() -> None:
+    resolved = resolve(forecasting(), series_profile())
+    assert isinstance(resolved, ForecastingConfig)
+    assert resolved.data.horizon == 48
+    assert resolved.data.context_length == 168
+    assert resolved.data.season_length == 24
+    assert resolved.training.windows_per_epoch is not None
+
+
+def test_series_without_a_season_still_get_a_horizon() -> None:
+    profile = series_profile(50, 50, 50)
+    profile["series"]["season_length"] = None
+    resolved = resolve(forecasting(), profile)
+    assert isinstance(resolved, ForecastingConfig)
+    assert (resolved.data.season_length, resolved.data.horizon) == (1, 12)
+
+
+def test_short_series_get_a_horizon_that_they_can_hold_out() -> None:
+    resolved = resolve(forecasting(), series_profile(10, 12, 14, season=12))
+    assert isinstance(resolved, ForecastingConfig)
+    assert resolved.data.horizon == 3
+    assert resolved.data.context_length == 8
+
+
+def test_what_was_chosen_is_kept_and_resolving_again_changes_nothing() -> None:
+    config = forecasting({"batch_size": 8}, horizon=5, context_length=9, season_length=3)
+    once = resolve(config, series_profile())
+    assert isinstance(once, ForecastingConfig)
+    assert (once.data.horizon, once.data.context_length, once.data.season_length) == (5, 9, 3)
+    again = ForecastingConfig.model_validate_json(once.model_dump_json())
+    assert resolve(again, series_profile()) == once
+
+
+@pytest.mark.parametrize(
+    ("config", "profile", "numbers"),
+    [
+        (forecasting(horizon=10, context_length=50), series_profile(shortest=40), ("60", "40")),
+        (forecasting(horizon=30), series_profile(shortest=40), ("61", "40")),
+        (forecasting(), series_profile(2, 2, 2), ("3", "2")),
+        (
+            forecasting({"batch_size": 500}, horizon=4),
+            series_profile(20, 20, 20, series=2),
+            ("500", "24"),
+        ),
+    ],
+)
+def test_series_too_short_for_what_was_asked(
+    config: TaskConfig, profile: dict[str, Any], numbers: tuple[str, ...]
+) -> None:
+    with pytest.raises(DataTooSmallError) as caught:
+        resolve(config, profile)
+    for number in numbers:
+        assert number in str(caught.value).replace(",", " ").split() or number in str(caught.value)
+
+
+def test_a_batch_size_that_nobody_chose_is_lowered_to_the_data() -> None:
+    profile = {"labels": {"counts": {"a": 9, "b": 9}, "splits": None}}
+    assert resolve(classification(), profile).training.batch_size == 17
+    with pytest.raises(DataTooSmallError, match=r"batch_size 32 .* 17 "):
+        resolve(classification(batch_size=32), profile)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"counts": {"only": 100}, "splits": None},
+        {"counts": {"a": 1, "b": 1}, "splits": None},
+        {"counts": {"a": 10, "b": 10}, "splits": {"test": 20}},
+    ],
+)
+def test_labels_that_leave_nothing_to_learn(labels: dict[str, Any]) -> None:
+    with pytest.raises(DataTooSmallError):
+        resolve(classification(), {"labels": labels})
+
+
+def test_a_short_text_gets_a_batch_that_it_fills() -> None:
+    resolved = resolve(generation(), {"text": {"bytes": 1000}})
+    assert resolved.training.batch_size == 900 // (resolved.training.bptt_length + 1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("training", "size", "message"),
+    [
+        ({}, 10, "at least 2 bytes"),
+        ({"batch_size": 64}, 100, "batch_size 64 needs 128 bytes .* 90"),
+        ({"bptt_length": 95}, 100, "bptt_length 95 needs 96 bytes .* 90"),
+    ],
+)
+def test_a_text_too_short_for_what_was_asked(
+    training: dict[str, Any], size: int, message: str
+) -> None:
+    with pytest.raises(DataTooSmallError, match=message):
+        resolve(generation(**training), {"text": {"bytes": size}})
+
+
+def test_a_data_set_of_another_kind_is_named() -> None:
+    with pytest.raises(ConfigError, match="needs labels"):
+        resolve(classification(), series_profile())
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("extra", [{}, {"layer_norm": True, "num_layers": 3, "residual": True}])
+def test_parameter_count_is_that_of_the_built_network(cell: str, extra: dict[str, Any]) -> None:
+    randomness = Randomness(0, torch.device("cpu"))
+    architecture = {"cell": cell, "hidden_size": 6, **extra}
+    forecaster = resolve(
+        forecasting().model_validate(
+            {"task": "time-series-forecasting", "architecture": architecture}
+        ),
+        series_profile(),
+    )
+    assert isinstance(forecaster, ForecastingConfig)
+    network = ForecastingNetwork(forecaster, randomness)
+    assert parameter_count(forecaster, series_profile()) == counted(network)
+
+    generator = GenerationConfig.model_validate(
+        {"task": "text-generation", "architecture": {**architecture, "embedding_size": 5}}
+    )
+    assert parameter_count(generator, {}) == counted(GenerationNetwork(generator, randomness))
+
+    for bidirectional in (False, True):
+        classifier = ClassificationConfig.model_validate(
+            {
+                "task": "text-classification",
+                "architecture": {
+                    **architecture,
+                    "embedding_size": 5,
+                    "bidirectional": bidirectional,
+                },
+                "data": {"vocabulary_size": 50},
+            }
+        )
+        profile = {"labels": {"counts": {"a": 1, "b": 2, "c": 3}}}
+        assert parameter_count(classifier, profile) == counted(
+            ClassificationNetwork(classifier, 50, 3, randomness)
+        )
+
+
+def test_configuration_and_resolving_need_no_torch() -> None:
+    """A server that imported torch to check a job would take a second longer to start."""
+    program = (
+        "import sys, rnn.config, rnn.errors, rnn.events, rnn.resolve, rnn.data.examples;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
