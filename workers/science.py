@@ -1,10 +1,10 @@
 """What a trainer takes from `rnn`. Importing this imports torch: only a trainer does."""
 
 import torch
-from rnn.train import train
 from torch import nn
 
 from rnn.checkpoint import manifest_sha256, verify
+from rnn.train import train
 from workers.training import Science
 
 

@@ -54,6 +54,7 @@ class Slot(threading.Thread):
         try:
             while not self._room.stopping.is_set() and waited < READY_SECONDS:
                 if trainer.wait_ready(1.0):
+                    log.info("%s: the trainer %d is warm", self.name, trainer.pid)
                     return trainer
                 waited += 1.0
             reason = f"it was not ready after {READY_SECONDS:.0f} s"

@@ -30,7 +30,7 @@ from service.api.schemas.generations import (
 from service.api.schemas.models import AnsweringModel
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
-from service.errors import Fault, ServiceError, ValidationError
+from service.errors import Fault, ServiceError, UnavailableError, ValidationError
 from service.inference.requests import (
     GenerationEvent,
     GenerationRequest,
@@ -165,11 +165,14 @@ async def _stream(
                     ends[event.index] = event
                     if event.text:
                         yield _sse("token", TokenEvent(index=event.index, text=event.text))
+    except asyncio.CancelledError:
+        # The client has gone and sees nothing of this, or the server's time to stop is up.
+        yield await _error_event(request, UnavailableError("The server is stopping."))
+        raise
     except Exception as error:
         if not isinstance(error, ServiceError):
             log.exception("a stream of generated text failed")
-        problem = await answer_problem(request, error)
-        yield b"event: error\ndata: " + bytes(problem.body) + b"\n\n"
+        yield await _error_event(request, error)
     else:
         yield _sse(
             "done",
@@ -182,6 +185,11 @@ async def _stream(
                 usage=_usage(prompt_tokens, ends),
             ),
         )
+
+
+async def _error_event(request: Request, error: Exception) -> bytes:
+    problem = await answer_problem(request, error)
+    return b"event: error\ndata: " + bytes(problem.body) + b"\n\n"
 
 
 def _sse(name: str, data: BaseModel) -> bytes:

@@ -27,7 +27,7 @@ class Batch:
 
     first_row: int
     lines: Sequence[int]
-    digests: NDArray[np.int64]  # equal for equal rows of one file, in one reading
+    digests: NDArray[np.int64]  # equal for equal rows, where all columns are read
     frame: pl.DataFrame
 
     def place(self, index: int, column: str | None = None) -> Place:

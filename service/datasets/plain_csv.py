@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.datasets.batches import BATCH_CELLS, BATCH_ROWS, Batch
 from service.datasets.limits import Limits
+from service.datasets.lines import BYTE_ORDER_MARK
 
 BLOCK_BYTES = 4 * 2**20
 
@@ -26,7 +27,7 @@ def is_plain(path: Path, delimiter: str, limits: Limits) -> bool:
     """
     separator = ord(delimiter)
     with path.open("rb") as file:
-        header = file.readline(limits.max_cell_bytes)
+        header = file.readline(limits.max_cell_bytes).removeprefix(BYTE_ORDER_MARK)
         cells = header.count(delimiter.encode()) + 1
         if not header.endswith(b"\n") or not _is_simple(header) or cells > limits.max_columns:
             return False
@@ -50,10 +51,13 @@ def is_plain(path: Path, delimiter: str, limits: Limits) -> bool:
 
 
 def _is_simple(block: bytes) -> bool:
+    """Whether nothing stands in it that the two ways could take differently."""
     if b'"' in block or b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
         return False
     if block.isascii():
         return True
+    if BYTE_ORDER_MARK in block:  # polars drops one that begins a block
+        return False
     try:
         block.decode("utf-8")
     except UnicodeDecodeError:

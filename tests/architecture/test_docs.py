@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,30 @@ def test_files_named_in_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for path in re.findall(rf"`((?:{rooms})/[\w./-]*\w(?:/|\.\w+))`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_tree_in_the_architecture_page_is_the_tree() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = page.split("```")[1]
+    drawn: set[str] = set()
+    parents: list[str] = []
+    for line in tree.strip("\n").splitlines():
+        name = line.strip().split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents[depth:] = [name]
+        drawn.add("".join(parents))
+    tracked = subprocess.run(
+        ["git", "ls-files"],  # noqa: S607 - wherever git is
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    folders = {
+        str(parent) + "/"
+        for path in tracked
+        for parent in Path(path).parents
+        if str(parent) != "." and not str(parent).startswith(".")
+    }
+    inside = ("tests/unit/", "tests/golden/")  # these mirror the packages
+    assert {f for f in folders if not f.startswith(inside)} == drawn - {"tests/unit/"}

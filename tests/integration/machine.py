@@ -136,6 +136,13 @@ class Machine:
         self._workers.append(worker)
         return worker
 
+    def wait_warm(self, times: int, timeout_seconds: float = 60.0) -> None:
+        """Until the first worker has had a warm trainer that often."""
+        log = self._log_folder / "worker-0.log"
+        wait_for(
+            lambda: log.read_text().count(" is warm") >= times, "a warm trainer", timeout_seconds
+        )
+
     @contextmanager
     def reaper(self) -> Iterator[Reaper]:
         stopping = threading.Event()

@@ -118,6 +118,28 @@ def test_a_client_that_hangs_up_before_the_answer_frees_its_rows(
         assert engine._in_flight == 0
 
 
+@pytest.mark.usefixtures("slow_steps")
+def test_a_server_that_stops_says_so_in_the_stream(settings: Settings, key: str) -> None:
+    """completions-27."""
+    body = {**LONG, "stream": True}
+    with (
+        httpx.Client(headers=headers(key), timeout=20) as client,
+        contextlib.ExitStack() as server,
+    ):
+        url, _ = server.enter_context(serving(settings))
+        with client.stream("POST", f"{url}/generations", json=body) as response:
+            lines = response.iter_lines()
+            next(lines)
+            stopping = threading.Thread(target=server.close)
+            stopping.start()
+            seen = []
+            with contextlib.suppress(httpx.RemoteProtocolError):  # cut off, after the last event
+                seen.extend(lines)
+            stopping.join()
+    assert seen[-3] == "event: error"
+    assert "urn:reprise:problem:unavailable" in seen[-2]
+
+
 def test_tokens_come_one_by_one(settings: Settings, key: str) -> None:
     """A stream that is buffered somewhere would come all at once."""
     body = {**LONG, "stream": True, "max_new_tokens": 300}

@@ -36,11 +36,8 @@ def test_success_end_to_end(machine: Machine) -> None:
 def test_an_idle_worker_is_woken_and_starts_at_once(machine: Machine) -> None:
     """Times of the events: from the submission to the first step."""
     machine = relaxed(machine)
-    worker = machine.start_worker()
-    first = machine.submit()  # after it, the worker has a warm trainer and waits
-    machine.wait_state(first, "succeeded")
-    wait_for(lambda: trainers_of(worker), "a warm trainer")
-    time.sleep(2.0)
+    machine.start_worker()
+    machine.wait_warm(1)
     job_id = machine.submit()
     machine.waker.wake("cpu")
     machine.wait_state(job_id, "succeeded")

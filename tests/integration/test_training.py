@@ -1,0 +1,132 @@
+"""Real trainings of tiny networks by a real worker: `python -m workers.app`."""
+
+import statistics
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from rnn.checkpoint import load_model
+from rnn.predictors import Classifier, Forecaster, Generator
+from service.db.engine import Database
+from service.db.tables import ModelVersion
+from tests.integration.machine import SERIES, Machine
+
+WORKER = "workers.app"
+FORECASTING: dict[str, Any] = {
+    "task": "time-series-forecasting",
+    "architecture": {"hidden_size": 8, "num_layers": 1},
+    "training": {"max_steps": 20, "batch_size": 8},
+    "data": {"horizon": 4, "context_length": 8},
+}
+LONG: dict[str, Any] = {
+    **FORECASTING,
+    "training": {"max_steps": 400, "max_epochs": 400, "batch_size": 8, "windows_per_epoch": 400},
+}
+CLASSIFICATION: dict[str, Any] = {
+    "task": "text-classification",
+    "architecture": {"hidden_size": 8, "embedding_size": 8},
+    "training": {"max_steps": 20},
+}
+GENERATION: dict[str, Any] = {
+    "task": "text-generation",
+    "architecture": {"hidden_size": 8, "num_layers": 1, "embedding_size": 8},
+    "training": {"max_steps": 20, "batch_size": 4, "bptt_length": 16},
+}
+REVIEWS = "text,label\n" + "a warm and lovely film,good\na cold and awful mess,bad\n" * 40
+CORPUS = "the quick brown fox jumps over the lazy dog\n" * 60
+
+
+def test_the_three_tasks_become_served_networks(machine: Machine, database: Database) -> None:
+    jobs = {
+        machine.submit_config(FORECASTING, SERIES, model_name="series"): Forecaster,
+        machine.submit_config(CLASSIFICATION, REVIEWS, model_name="reviews"): Classifier,
+        machine.submit_config(GENERATION, CORPUS, "corpus.txt", model_name="text"): Generator,
+    }
+    machine.start_worker(WORKER)
+    for job_id, kind in jobs.items():
+        job = machine.wait_state(job_id, "succeeded", "failed", timeout_seconds=60)
+        assert job.state == "succeeded", job.error
+        assert job.metrics
+        with database.transaction() as db:
+            version = db.scalars(select(ModelVersion).where(ModelVersion.job_id == job_id)).one()
+        assert version.parameters > 0
+        model = load_model(machine.artifacts.absolute(version.artifact_path))
+        assert isinstance(model, kind)
+        if isinstance(model, Forecaster):
+            assert model.forecast([np.arange(20.0)], 4, [0.5]).mean_bt.shape == (1, 4)
+
+
+def test_a_killed_worker_changes_nothing_in_the_weights(machine: Machine) -> None:
+    whole = machine.submit_config(LONG, SERIES)
+    worker = machine.start_worker(WORKER)
+    machine.wait_state(whole, "succeeded", timeout_seconds=60)
+    job_id = machine.submit_config(LONG, SERIES)
+    machine.wait_checkpoint(job_id, timeout_seconds=60)
+    worker.kill()
+    worker.wait()
+    assert machine.job(job_id).state == "running"  # it was killed in the middle
+    machine.start_worker(WORKER)
+    with machine.reaper():
+        job = machine.wait_state(job_id, "succeeded", timeout_seconds=60)
+    assert job.attempt == 2
+    assert weights(machine, job_id) == weights(machine, whole)
+
+
+def test_a_training_that_diverges(machine: Machine) -> None:
+    config = {
+        **FORECASTING,
+        "architecture": {"cell": "rnn_relu", "num_layers": 4, "hidden_size": 32},
+        "training": {
+            "max_steps": 500,
+            "batch_size": 8,
+            "optimizer": "sgd",
+            "learning_rate": 10.0,
+            "gradient_clip_norm": None,
+            "schedule": "constant",
+            "warmup_fraction": 0.0,
+        },
+    }
+    job_id = machine.submit_config(config, SERIES)
+    machine.start_worker(WORKER)
+    job = machine.wait_state(job_id, "failed", timeout_seconds=60)
+    assert job.error is not None
+    assert job.error["type"] == "diverged"
+    assert job.attempt == 1
+
+
+@pytest.mark.parametrize("task", [FORECASTING, CLASSIFICATION, GENERATION])
+def test_first_step_within_a_second_of_the_submission(
+    machine: Machine, task: dict[str, Any]
+) -> None:
+    """On an idle worker, whose trainer is warm; the median of three."""
+    content, filename = {
+        "time-series-forecasting": (SERIES, "series.csv"),
+        "text-classification": (REVIEWS, "reviews.csv"),
+        "text-generation": (CORPUS, "corpus.txt"),
+    }[task["task"]]
+    machine.settings = machine.settings.model_copy(update={"worker_poll_seconds": 60.0})
+    machine.start_worker(WORKER)
+    delays = []
+    for submitted in range(3):
+        machine.wait_warm(submitted + 1)
+        job_id = machine.submit_config(task, content, filename)
+        machine.waker.wake("cpu")
+        machine.wait_state(job_id, "succeeded", timeout_seconds=30)
+        delays.append(first_step_seconds(machine, job_id))
+    print(f"{task['task']}: {delays}")
+    assert statistics.median(delays) < 1.0
+
+
+def first_step_seconds(machine: Machine, job_id: UUID) -> float:
+    events = machine.events(job_id)
+    step = next(event for event in events if event.data.get("kind") == "step")
+    assert step.data["step"] == 1
+    return (step.created_at - events[0].created_at).total_seconds()
+
+
+def weights(machine: Machine, job_id: UUID) -> bytes:
+    path = machine.artifacts.model_dir(job_id, machine.job(job_id).attempt)
+    return (path / "tensors.safetensors").read_bytes()
