@@ -67,6 +67,9 @@ class ClassificationArchitecture(ArchitectureConfig):
 
 
 class GenerationArchitecture(ArchitectureConfig):
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Share of units dropped between layers while training."
+    )
     embedding_size: int = Field(128, ge=1, le=4096, description="Width of a token's vector.")
 
 
@@ -123,7 +126,8 @@ class ClassificationTraining(TrainingConfig):
 
 
 class GenerationTraining(TrainingConfig):
-    learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
+    max_epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training text.")
+    learning_rate: float = Field(4e-3, gt=0, le=10, description="Peak rate of the schedule.")
     bptt_length: int = Field(
         128,
         ge=1,

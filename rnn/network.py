@@ -52,7 +52,8 @@ class ClassificationNetwork(nn.Module):
         super().__init__()
         architecture = config.architecture
         self.embedding = nn.Embedding(vocabulary_size, architecture.embedding_size)
-        nn.init.normal_(self.embedding.weight, std=1.0, generator=randomness.weights)
+        # Small, or the random vectors of rare words drown what is learned about frequent ones.
+        nn.init.normal_(self.embedding.weight, std=0.1, generator=randomness.weights)
         self.dropout = Dropout(architecture.dropout, randomness.dropout)
         self.stack = RecurrentStack(
             architecture,

@@ -7,6 +7,7 @@ imports (torch takes a second) with the start of the database.
 
 import argparse
 import os
+import signal
 import socket
 import sys
 
@@ -48,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.socket is not None:
         given = [socket.socket(fileno=chosen.socket)]
     server = uvicorn.Server(config)
+    # uvicorn raises the signal again after an orderly shutdown; this is not an end by a signal.
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    signal.signal(signal.SIGINT, server.handle_exit)
     server.run(sockets=given)
     return 0 if server.started else 1
 

@@ -28,6 +28,7 @@ def make_celery(redis_url: str, on_wake: Callable[[int], None]) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # there are none
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
@@ -43,7 +44,8 @@ def make_celery(redis_url: str, on_wake: Callable[[int], None]) -> Celery:
         """There may be work in this worker's queue."""
         on_wake(passes)
 
-    app.task(wake, name=WAKE_TASK, ignore_result=True)
+    # shared would register it with every application of the process
+    app.task(wake, name=WAKE_TASK, ignore_result=True, shared=False)
     app.finalize()
     return app
 
@@ -63,6 +65,7 @@ class WakeListener(threading.Thread):
 
     def run(self) -> None:
         state.should_stop = None
+        self._app.set_current()  # of this thread: Celery runs a task with the current application's
         while not self._over.is_set():
             try:
                 WorkController(

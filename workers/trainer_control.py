@@ -90,11 +90,9 @@ class Meter:
         if event is None:
             return
         moment = time.monotonic()
-        since = moment - self._reported_at
         if self._first is None:
             self._first = (moment, event.step)
         began, first_step = self._first
-        rate = (event.step - first_step) / (moment - began) if event.step > first_step else None
         self._reporter.send(
             Measured(
                 at=now(),
@@ -104,8 +102,8 @@ class Meter:
                 loss=finite(event.loss),
                 learning_rate=finite(event.learning_rate),
                 gradient_norm=finite(event.gradient_norm),
-                steps_per_second=rate,
-                timesteps_per_second=self._timesteps / since if math.isfinite(since) else None,
+                steps_per_second=rate(event.step - first_step, moment - began),
+                timesteps_per_second=rate(self._timesteps, moment - self._reported_at),
             )
         )
         self._reported_at = moment
@@ -114,6 +112,11 @@ class Meter:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def rate(count: int, seconds: float) -> float | None:
+    """None where there is no time to measure against: before the second report."""
+    return count / seconds if 0 < seconds < math.inf else None
 
 
 def finite(value: float) -> float | None:

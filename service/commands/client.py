@@ -71,7 +71,7 @@ class Client:
                 if response.is_error:
                     response.read()
                     _raise_problem(response)
-                yield read_events(response.iter_raw())
+                yield read_events(response.iter_bytes())
         except httpx.HTTPError as error:
             raise self._lost(error) from error
 
@@ -107,13 +107,20 @@ def connect() -> Iterator[Client]:
     if not key.isascii():
         raise CommandError("REPRISE_API_KEY is not an API key.")
     url = os.environ.get("REPRISE_URL", "").strip() or DEFAULT_URL
+    with httpx.Client(
+        base_url=_checked(url), headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
+    ) as http:
+        yield Client(http)
+
+
+def _checked(url: str) -> httpx.URL:
     try:
-        with httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
-        ) as http:
-            yield Client(http)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
         raise CommandError(f"REPRISE_URL is not usable: {error}.") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise CommandError(f"REPRISE_URL is {url!r}, which is not an address like {DEFAULT_URL}.")
+    return address
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerEvent]:

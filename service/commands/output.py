@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+WIDTH_IN_PIPES = 10_000
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for scripts.")]
 
 
 def console() -> Console:
-    """Made anew for each use: the streams of a test change."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Made anew for each use: the streams of a test change. In a pipe no line is broken."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_IN_PIPES)
 
 
 def print_json(value: Any) -> None:
@@ -48,7 +50,7 @@ def cell(value: Any) -> Text:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "id")  # ids are copied
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     console().print(table)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from service.datasets import labels, series, text
@@ -48,8 +49,8 @@ def profile_file(path: Path, filename: str | None, limits: Limits) -> dict[str, 
         "labels": seen.labels and _describe_labels(path, format, limits, seen.labels),
         "text": seen.text_column and _describe_text(path, format, limits, seen.text_column),
     }
-    duplicates = scan.rows - len(np.unique(np.concatenate(digests)))
-    return _profile(format, scan.rows, columns, parts, duplicates=int(duplicates))
+    duplicates = scan.rows - pl.Series(np.concatenate(digests)).n_unique()
+    return _profile(format, scan.rows, columns, parts, duplicates=duplicates)
 
 
 def _profile(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig
+from rnn.config import ClassificationConfig, Config, ForecastingConfig, GenerationConfig
 from service.api.schemas.base import Id, View
 from service.jobs.states import JobState
 from service.jobs.submission import MODEL_NAME
@@ -15,52 +15,40 @@ LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 LabelValue = Annotated[str, StringConstraints(max_length=512)]
 DeviceName = Literal["auto", "cpu", "cuda"]
 
-_DATASET = Field(description="Id of an uploaded data set.")
-_MODEL = Field(
-    None,
-    pattern=MODEL_NAME,
-    description="Name to publish the trained network under; null: made of the data set's name.",
-)
-_DEVICE = Field("auto", description="Where to train; auto: on a GPU if a worker has one.")
-_PRIORITY = Field(
-    0,
-    ge=-1_000_000,
-    le=1_000_000,
-    description="Higher ones run first; above 0 needs the scope keys:admin.",
-)
-_METADATA = Field(
-    default_factory=dict, max_length=16, description="Words of your own, kept with the job."
-)
+
+class JobFields(Config):
+    """What a job says besides its configuration."""
+
+    dataset: Id = Field(description="Id of an uploaded data set.")
+    model: str | None = Field(
+        None,
+        pattern=MODEL_NAME,
+        description="Name to publish the trained network under; null: from the data set's name.",
+    )
+    device: DeviceName = Field(
+        "auto", description="Where to train; auto: on a GPU if a worker has one."
+    )
+    priority: int = Field(
+        0,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="Higher ones run first; above 0 needs the scope keys:admin.",
+    )
+    metadata: dict[LabelName, LabelValue] = Field(
+        default_factory=dict, max_length=16, description="Words of your own, kept with the job."
+    )
 
 
-class ForecastingJob(ForecastingConfig):
+class ForecastingJob(JobFields, ForecastingConfig):
     """A job for `time-series-forecasting`."""
 
-    dataset: Id = _DATASET
-    model: str | None = _MODEL
-    device: DeviceName = _DEVICE
-    priority: int = _PRIORITY
-    metadata: dict[LabelName, LabelValue] = _METADATA
 
-
-class ClassificationJob(ClassificationConfig):
+class ClassificationJob(JobFields, ClassificationConfig):
     """A job for `text-classification`."""
 
-    dataset: Id = _DATASET
-    model: str | None = _MODEL
-    device: DeviceName = _DEVICE
-    priority: int = _PRIORITY
-    metadata: dict[LabelName, LabelValue] = _METADATA
 
-
-class GenerationJob(GenerationConfig):
+class GenerationJob(JobFields, GenerationConfig):
     """A job for `text-generation`."""
-
-    dataset: Id = _DATASET
-    model: str | None = _MODEL
-    device: DeviceName = _DEVICE
-    priority: int = _PRIORITY
-    metadata: dict[LabelName, LabelValue] = _METADATA
 
 
 JobSubmission = Annotated[

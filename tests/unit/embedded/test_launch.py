@@ -67,13 +67,22 @@ def test_root_becomes_another_user_and_still_passes_closed_folders(tmp_path: Pat
     inside = closed / "open"
     inside.mkdir()
     os.chown(inside, NOBODY, NOBODY)
-    code = "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'made').touch(); print(os.getuid())"
+    code = (
+        "import os, pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "assert os.access(folder, os.X_OK)\n"  # as PostgreSQL looks for its programs
+        "(folder / 'made').touch()\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(os.getuid(), *(l.split()[1] for l in status.splitlines() if l.startswith('Cap')))\n"
+    )
     command = launch_command(
         [sys.executable, "-c", code, str(inside)],
         death_signal=signal.SIGKILL,
         user=(NOBODY, NOBODY),
     )
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) == NOBODY
+    user, inherited, permitted, effective, _bounding, ambient = done.stdout.split()
+    assert int(user) == NOBODY
+    assert {int(each, 16) for each in (inherited, permitted, effective, ambient)} == {1 << 1}
     assert (inside / "made").stat().st_uid == NOBODY
     assert closed.stat().st_mode & 0o777 == 0o700

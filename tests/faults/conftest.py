@@ -1,0 +1,3 @@
+from tests.integration.conftest import machine, quick_settings
+
+__all__ = ["machine", "quick_settings"]

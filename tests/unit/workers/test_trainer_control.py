@@ -1,0 +1,97 @@
+import io
+import json
+import math
+from typing import Any
+
+import pytest
+
+from rnn.events import Evaluated, StepDone
+from workers import trainer_control
+from workers.trainer_control import Meter, Reporter, TrainingControl
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(trainer_control, "time", clock)
+    return clock
+
+
+def step(number: int, loss: float = 1.0) -> StepDone:
+    return StepDone(number, 100, number / 10, loss, 0.1, math.inf, 32)
+
+
+def sent(pipe: io.BytesIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in pipe.getvalue().splitlines()]
+
+
+def test_first_step_at_once_then_one_each_half_second(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    for number in range(1, 17):  # eight steps a second
+        meter.step(step(number))
+        clock.now += 0.125
+    assert [report["step"] for report in sent(pipe)] == [1, 5, 9, 13]
+    assert sent(pipe)[0]["steps_per_second"] is None
+    assert sent(pipe)[-1]["steps_per_second"] == pytest.approx(8)
+    assert sent(pipe)[-1]["timesteps_per_second"] == pytest.approx(256)
+
+
+def test_every_evaluation_comes_after_the_step_it_belongs_to(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    meter.step(step(1))
+    meter.step(step(2))
+    meter.evaluated(Evaluated(2, 0.2, {"loss": math.nan}, improved=False))
+    assert [report["type"] for report in sent(pipe)] == ["step", "step", "evaluation"]
+    assert sent(pipe)[-1]["metrics"] == {"loss": None}
+
+
+def test_what_is_not_finite_is_null(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    Meter(Reporter(pipe)).step(step(1, loss=math.nan))
+    assert sent(pipe)[0]["loss"] is None
+    assert sent(pipe)[0]["gradient_norm"] is None
+
+
+def test_flush_reports_nothing_twice(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    meter.step(step(1))
+    meter.flush()
+    assert len(sent(pipe)) == 1
+
+
+def test_a_checkpoint_is_due_at_each_interval(clock: Clock) -> None:
+    control = TrainingControl(checkpoint_interval_seconds=30)
+    assert not control.should_checkpoint()
+    clock.now += 30
+    assert control.should_checkpoint()
+    control.saved()
+    assert not control.should_checkpoint()
+    assert control.elapsed_seconds() == 30
+
+
+def test_a_drain_stops_only_after_its_checkpoint(clock: Clock) -> None:
+    control = TrainingControl(30)
+    control.stop(save=True)
+    assert (control.should_checkpoint(), control.should_stop()) == (True, False)
+    control.saved()
+    assert (control.should_checkpoint(), control.should_stop()) == (False, True)
+
+
+def test_a_cancel_stops_without_one_even_after_a_drain(clock: Clock) -> None:
+    control = TrainingControl(30)
+    control.stop(save=True)
+    control.stop(save=False)
+    assert (control.should_checkpoint(), control.should_stop()) == (False, True)

@@ -1,0 +1,38 @@
+import errno
+
+import pytest
+
+from rnn.errors import CheckpointError, ConfigError, DataTooSmallError, DivergedError
+from service.errors import DatasetUnparseableError
+from workers.trainer_errors import MAX_DETAIL, explain
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (DivergedError("the loss is nan"), "diverged", "the loss is nan"),
+        (DataTooSmallError("3 rows"), "dataset-too-small", "3 rows"),
+        (ConfigError("no"), "validation-error", "no"),
+        (CheckpointError("torn"), "checkpoint-invalid", "torn"),
+        (DatasetUnparseableError("line 3"), "dataset-unparseable", "line 3"),
+        (OSError(errno.ENOSPC, "x"), "insufficient-storage", "no space left"),
+        (OSError(errno.EIO, "bad disk"), "trainer-error", "bad disk"),
+        (MemoryError(), "out-of-memory", "more memory"),
+        (OutOfMemoryError("CUDA: 2 GiB"), "out-of-memory", "2 GiB"),
+        (KeyError("x"), "trainer-error", "KeyError: 'x'"),
+        (RuntimeError("first\nsecond"), "trainer-error", "RuntimeError: first"),
+    ],
+)
+def test_explain(error: Exception, kind: str, words: str) -> None:
+    found, detail = explain(error)
+    assert found == kind
+    assert words in detail
+    assert "\n" not in detail
+
+
+def test_a_detail_is_bounded() -> None:
+    assert len(explain(RuntimeError("x" * 10_000))[1]) == MAX_DETAIL
