@@ -8,7 +8,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constr
 
 # Options of `reprise up`: make run UP="--port 9000"
 run: .venv/installed
-	@exec $(PYTHON) -m service.cli up --stop-with-parent $(UP)
+	@exec $(PYTHON) -m service.cli up --stop-with-parent $$PPID $(UP)
 
 # Options of pytest: make test TESTS="tests/unit -k stack"
 test: .venv/installed-dev

@@ -64,9 +64,9 @@ def configuration() -> str:
     lines = [
         "# What a job can be told",
         "",
-        "Made by `docs/make_reference.py` from `rnn/config.py`; the same schema stands in `/openapi.json`.",
-        "Leave out what you do not want to choose: `task` and `dataset` are enough. A job's stored `config` shows",
-        "every value that it was trained with.",
+        "Made by `docs/make_reference.py` from `rnn/config.py`; `/openapi.json` has the same schema.",
+        "Leave out what you do not want to choose: `task` and `dataset` are enough. A job's stored",
+        "`config` shows every value that it was trained with.",
     ]
     for task in TASKS:
         name = task.model_fields["task"].annotation
@@ -82,9 +82,10 @@ def settings() -> str:
     lines = [
         "# Settings of the service",
         "",
-        "Made by `docs/make_reference.py` from `service/settings.py`. Each is read from an environment variable",
-        "with the prefix `REPRISE_`, such as `REPRISE_PORT`, or else from a file named like it in",
-        "`/run/secrets`, such as `/run/secrets/reprise_database_url`. `reprise up` fills in the first three.",
+        "Made by `docs/make_reference.py` from `service/settings.py`. Each is read from an",
+        "environment variable with the prefix `REPRISE_`, such as `REPRISE_PORT`, or else from a",
+        "file named like it in `/run/secrets`, such as `/run/secrets/reprise_database_url`.",
+        "`reprise up` fills in the first three.",
         "",
         "| variable | default | meaning |",
         "| --- | --- | --- |",

@@ -107,7 +107,7 @@ class TrainingConfig(Config):
 
 
 class ForecastingTraining(TrainingConfig):
-    max_epochs: int = Field(30, ge=1, le=10_000, description="Passes over the training windows.")
+    max_epochs: int = Field(10, ge=1, le=10_000, description="Passes over the training windows.")
     batch_size: int = Field(64, ge=1, le=65_536, description="Windows in one optimizer step.")
     learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
     windows_per_epoch: int | None = Field(
@@ -120,6 +120,7 @@ class ForecastingTraining(TrainingConfig):
 
 class ClassificationTraining(TrainingConfig):
     max_epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training texts.")
+    learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
     early_stopping_patience: int | None = Field(
         3, ge=1, le=10_000, description="Validations without a better loss before the job ends."
     )

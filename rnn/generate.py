@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,15 +75,15 @@ def sample(
 def _penalised(
     scores_bv: Tensor, settings: Sequence[SamplingSettings], histories: Sequence[Sequence[int]]
 ) -> Tensor:
+    if all(row.repetition_penalty == 1 for row in settings):
+        return scores_bv
+    seen_bv = np.zeros(scores_bv.shape, dtype=np.bool_)
+    for row, history in enumerate(histories):
+        seen_bv[row, list(history)] = True
+    penalty_b = scores_bv.new_tensor([row.repetition_penalty for row in settings])
     # Log-probabilities are never positive, so the penalty multiplies: always towards less probable.
-    penalised_bv = scores_bv
-    for row, (setting, history) in enumerate(zip(settings, histories, strict=True)):
-        if setting.repetition_penalty != 1 and history:
-            if penalised_bv is scores_bv:
-                penalised_bv = scores_bv.clone()
-            seen = torch.tensor(sorted(set(history)), device=scores_bv.device)
-            penalised_bv[row, seen] *= setting.repetition_penalty
-    return penalised_bv
+    seen = torch.from_numpy(seen_bv).to(scores_bv.device)
+    return torch.where(seen, scores_bv * penalty_b[:, None], scores_bv)
 
 
 def _sampled(

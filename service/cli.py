@@ -36,8 +36,9 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Jobs trained at the same time.")] = 1,
     stop_with_parent: Annotated[
-        bool, typer.Option("--stop-with-parent", help="End when the calling process dies.")
-    ] = False,
+        int | None,
+        typer.Option(metavar="PID", help="End when this process, which called, dies."),
+    ] = None,
 ) -> None:
     """Run all of it on this machine: PostgreSQL, Redis, API, worker and reaper."""
     from service.embedded import supervisor  # here: what is above starts in a fraction of the time
@@ -48,7 +49,7 @@ def up(
         port=port,
         slots=workers,
         say=_say,
-        stop_with_parent=stop_with_parent,
+        parent=stop_with_parent,
     )
 
 

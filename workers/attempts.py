@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
@@ -43,7 +43,7 @@ LISTEN_SECONDS = 0.2
 CANCEL_GRACE_SECONDS = 1.0
 DATABASE_RETRY_SECONDS = 1.0
 MAX_BUFFERED_EVENTS = 5_000
-DATABASE_ERRORS = (OperationalError, PoolTimeoutError)
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)
 
 Result = TypeVar("Result")
 

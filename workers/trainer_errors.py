@@ -38,5 +38,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 
 def _short(text: str) -> str:
+    """One line that JSON and PostgreSQL can hold, whatever data it quotes."""
+    text = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     first = text.strip().splitlines()[0] if text.strip() else "no detail"
     return first if len(first) <= MAX_DETAIL else first[: MAX_DETAIL - 1] + "…"

@@ -62,7 +62,8 @@ def submit_job(
     settings = services.settings
     with services.database.transaction() as db:
         dataset = get_dataset(db, subject.workspace_id, body.dataset)
-        config = fill_in(_config(body), dataset, max_parameters=settings.max_parameters)
+        path = services.artifacts.dataset_path(dataset.sha256)
+        config = fill_in(_config(body), dataset, path, max_parameters=settings.max_parameters)
         job = store.submit(
             db,
             workspace_id=subject.workspace_id,

@@ -9,7 +9,6 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from service.commands.client import CommandError
-from service.embedded.folders import runtime_folder
 from service.embedded.instance import running_instance
 from service.settings import Settings, describe
 
@@ -60,9 +59,12 @@ def _embedded_url(data: Path) -> str:
     from service.embedded.postgres import EmbeddedPostgres
 
     folder = data.absolute()
-    if running_instance(folder) is None:
+    running = running_instance(folder)
+    if running is None:
         raise CommandError(
             f"No instance runs on {folder}: start it with `reprise up`, or set"
             " REPRISE_DATABASE_URL to the database of another one."
         )
-    return EmbeddedPostgres(folder, runtime_folder(folder)).url()
+    if "runtime" not in running:
+        raise CommandError(f"The instance on {folder} is still starting.")
+    return EmbeddedPostgres(folder, Path(str(running["runtime"]))).url()

@@ -22,6 +22,7 @@ ColumnType = Literal["number", "text", "time", "list"]
 NEARLY_ALL = 0.8
 MOST = 0.5  # is enough where the name says what the column should hold
 MAX_DISTINCT = 1_000
+MAX_COUNTED = 256  # a wider table has no numbers for labels
 MAX_FAULTS = 20
 ENOUGH_CELLS = 2_000  # to see that a column holds no numbers
 # Written as a number, though none that can be used: a decimal comma, thousands, a bare NaN.
@@ -103,11 +104,12 @@ class ColumnScan:
 
     def add(self, batch: Batch) -> None:
         frame = batch.frame
-        for name in frame.columns:
+        present = dict.fromkeys(frame.columns)
+        for name in present:
             if name not in self.columns:  # JSON Lines: absent from all rows before
                 self.columns[name] = Column(name, nulls=self.rows)
         for name, column in self.columns.items():
-            if name not in frame.columns:
+            if name not in present:
                 column.nulls += frame.height
         self.rows += frame.height
         for name in frame.select(pl.col(pl.List)).columns:
@@ -129,13 +131,16 @@ class ColumnScan:
             pl.col(open_names).str.strip_chars().cast(pl.Float64, strict=False).is_finite()
         )
         finite = dict(zip(open_names, numbers.sum().row(0), strict=True)) if open_names else {}
-        for name, count, size in zip(texts.columns, filled, chars, strict=True):
-            column, cells = self.columns[name], texts[name]
+        for cells, count, size in zip(texts.iter_columns(), filled, chars, strict=True):
+            name = cells.name
+            column = self.columns[name]
             column.filled += count
             column.nulls += texts.height - count
             column.chars += size
-            self._count_distinct(column, cells)
             good = finite.get(name)
+            if good == count and texts.width > MAX_COUNTED:
+                column.distinct = None
+            self._count_distinct(column, cells)
             if good is None or good < count:
                 if good is not None:
                     column.finite += good

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from service.embedded.children import StartError
-from service.embedded.folders import private_folder
+from service.embedded.folders import private_folder, runtime_folder
 
 
 class Instance:
@@ -23,6 +23,7 @@ class Instance:
         self.folder = folder.absolute()
         self._lock = _lock(self.folder)
         try:
+            self.runtime = runtime_folder(self.folder)
             self.listening = _listen(host, port)
         except BaseException:
             self._lock.close()
@@ -30,7 +31,9 @@ class Instance:
         self.port: int = self.listening.getsockname()[1]
         self.address = f"http://{_reachable(host)}:{self.port}"
         self._lock.truncate(0)
-        self._lock.write(json.dumps({"pid": os.getpid(), "address": self.address}))
+        self._lock.write(
+            json.dumps({"pid": os.getpid(), "address": self.address, "runtime": str(self.runtime)})
+        )
         self._lock.flush()
 
     def close(self) -> None:
@@ -61,7 +64,10 @@ def _lock(folder: Path) -> IO[str]:
 
 
 def running_instance(folder: Path) -> dict[str, object] | None:
-    """Process and address of the instance that runs on `folder`, None when there is none."""
+    """Process, address and socket folder of the instance on `folder`; None when there is none.
+
+    Empty while it starts.
+    """
     try:
         with (folder / "lock").open("r+") as lock:
             try:

@@ -17,7 +17,7 @@ from types import FrameType
 from pydantic import SecretStr, ValidationError
 
 from service.embedded.children import Child, StartError, rotate
-from service.embedded.folders import private_folder, runtime_folder
+from service.embedded.folders import private_folder
 from service.embedded.instance import Instance
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.redis import EmbeddedRedis
@@ -59,17 +59,18 @@ def up(
     port: int,
     slots: int,
     say: Say,
-    stop_with_parent: bool = False,
+    parent: int | None = None,
 ) -> None:
     """Runs until SIGINT, SIGTERM or SIGHUP; `StartError` when it cannot start.
 
-    With `stop_with_parent` it also ends when the process that started it dies, however it dies.
+    With `parent`, the number of the process that started it, it also ends when that one dies,
+    however it dies.
     """
     with _signals_stop():
         instance = supervisor = None
         try:
-            if stop_with_parent:
-                _stop_with_parent()
+            if parent is not None:
+                _stop_with(parent)
             instance = Instance(folder, host, port)
             supervisor = Supervisor(instance, host=host, slots=slots, say=say)
             supervisor.start()
@@ -100,9 +101,8 @@ class Supervisor:
         self._logs, self._run = folder / "logs", folder / "run"
         for log in self._logs.glob("*.log"):
             rotate(log)
-        self._runtime = runtime_folder(folder)
-        self._postgres = EmbeddedPostgres(folder, self._runtime)
-        self._redis = EmbeddedRedis(folder, self._runtime)
+        self._postgres = EmbeddedPostgres(folder, instance.runtime)
+        self._redis = EmbeddedRedis(folder, instance.runtime)
         self._settings = Settings(
             database_url=SecretStr(self._postgres.url()),
             redis_url=SecretStr(self._redis.url),
@@ -194,7 +194,7 @@ class Supervisor:
                 self._report(f"{part.child.name} did not stop in time and was killed.")
         self._open_gate()
         os.close(self._gate)
-        shutil.rmtree(self._runtime, ignore_errors=True)
+        shutil.rmtree(self._instance.runtime, ignore_errors=True)
 
     def _python(
         self, name: str, module: str, *arguments: str, pass_fds: tuple[int, ...] = ()
@@ -267,9 +267,8 @@ def _signals_stop() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_with_parent() -> None:
+def _stop_with(parent: int) -> None:
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if parent == 1 or os.getppid() != parent:
+        if os.getppid() != parent:
             raise StopRequested  # it died before the line above

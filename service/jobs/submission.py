@@ -4,26 +4,32 @@ The stored configuration leaves nothing open, so the row says all that the train
 """
 
 import re
+from pathlib import Path
 
 from rnn.config import TaskConfig
 from rnn.resolve import parameter_count, resolve
+from service.datasets.profile import fit_profile
 from service.datasets.roles import assign_columns
 from service.db.tables import Dataset
 from service.errors import Fault, ValidationError
 
-MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 MAX_NAME = 64
 
 
-def fill_in(config: TaskConfig, dataset: Dataset, *, max_parameters: int) -> TaskConfig:
+def fill_in(config: TaskConfig, dataset: Dataset, path: Path, *, max_parameters: int) -> TaskConfig:
     """The configuration with every choice that depends on the data made.
+
+    The file at `path` is read only where the caller names other columns than were found in it.
 
     Raises ValidationError for a data set of another kind or a network beyond `max_parameters`, and
     DataTooSmallError (of `rnn`) where the data cannot fill what was asked for.
     """
-    _require_kind(config.task, dataset)
-    resolved = resolve(assign_columns(config, dataset.profile), dataset.profile)
-    parameters = parameter_count(resolved, dataset.profile)
+    if not _names_columns(config):
+        _require_kind(config.task, dataset)
+    assigned = assign_columns(config, dataset.profile)
+    profile = fit_profile(path, dataset.profile, assigned)
+    resolved = resolve(assigned, profile)
+    parameters = parameter_count(resolved, profile)
     if parameters > max_parameters:
         fault = Fault(
             ("body", "architecture"),
@@ -40,6 +46,10 @@ def default_model_name(dataset_name: str, task: str, *, taken: bool) -> str:
     if not taken:
         return slug[:MAX_NAME].rstrip("-")
     return f"{slug[: MAX_NAME - len(task) - 1].rstrip('-')}-{task}"
+
+
+def _names_columns(config: TaskConfig) -> bool:
+    return any(value is not None for name, value in config.data if name.endswith("_column"))
 
 
 def _require_kind(task: str, dataset: Dataset) -> None:

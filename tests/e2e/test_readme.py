@@ -18,7 +18,7 @@ def paste(instance: Running, name: str) -> str:
     """What the block prints; a command of it that fails is a failure of the block."""
     assert instance.key is not None
     finished = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", BLOCKS[name]],
+        ["/bin/bash", "-euo", "pipefail", "-c", BLOCKS[name]],
         cwd=ROOT,
         env={**os.environ, "REPRISE_URL": instance.url, "REPRISE_API_KEY": instance.key},
         capture_output=True,

@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.running import ROOT, UP, Running, left_over, run, start
 
 NOBODY = 65534
-BUSY_START_SECONDS = 10.0  # 5 s are promised; a machine that also runs other tests gets twice that
+START_CPU_SECONDS = 4.5  # of all processes; 5 s on the clock are promised, where nothing else runs
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_keeps_its_data_over_every_kind_of_end(folder: Path) -> None:
     second = Running(data)
     try:
         assert second.key is None
-        assert second.start_seconds < BUSY_START_SECONDS
+        assert second.start_cpu_seconds < START_CPU_SECONDS
         assert second.get(f"/api/v1/datasets/{dataset}", key).status_code == 200
         second.find("workers.app"), second.find("workers.reaper")
         processes = second.descendants()
@@ -82,7 +82,8 @@ def test_starts_as_an_ordinary_user(folder: Path) -> None:
         # May read everything, for a clone in a closed folder, and write what is its own.
         capabilities = [f"--{kind}-caps=-all,+dac_read_search" for kind in ("inh", "ambient")]
         identity = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        prefix = ["setpriv", *identity, *capabilities, "--"]
+        # no_setuid_fixup: also for access(2)
+        prefix = ["setpriv", "--securebits=+no_setuid_fixup", *identity, *capabilities, "--"]
     environment = {"HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     running = Running(folder / ".reprise", prefix=prefix, environment=environment)
     try:
@@ -97,8 +98,10 @@ def test_starts_as_an_ordinary_user(folder: Path) -> None:
 
 def test_ends_with_the_process_that_started_it(folder: Path) -> None:
     """kill -9 of `make` must not leave a service behind that nobody sees."""
-    arguments = " ".join(f"'{part}'" for part in (*UP, "--stop-with-parent", "--port", "0"))
-    shell = start(["sh", "-c", f"{arguments} --data '{folder}/.reprise'; true"])
+    arguments = " ".join(f"'{part}'" for part in (*UP, "--port", "0"))
+    shell = start(
+        ["sh", "-c", f"{arguments} --stop-with-parent $$ --data '{folder}/.reprise'; true"]
+    )
     try:
         assert shell.stdout is not None
         for line in shell.stdout:

@@ -33,7 +33,7 @@ from tests.job_records import (
     take,
 )
 
-RACES = 40
+RACES = 25
 
 
 def test_cancel_races_completion(database: Database) -> None:
@@ -128,7 +128,7 @@ def test_no_job_is_lost_when_redis_forgets_everything(machine: Machine) -> None:
         machine.start_worker()
     with machine.reaper(), redis.Redis.from_url(machine.settings.redis_url.get_secret_value()) as r:
         jobs = []
-        for _ in range(6):
+        for _ in range(4):
             jobs.append(machine.submit())
             machine.waker.wake("cpu")
             r.flushall()
@@ -140,14 +140,14 @@ def test_no_job_is_lost_when_redis_forgets_everything(machine: Machine) -> None:
 def test_storm_of_kills(machine: Machine, database: Database, seed: int) -> None:
     """Every job ends once, with events without holes, whatever dies in between."""
     dice = random.Random(seed)
-    jobs = [machine.submit(steps=20) for _ in range(8)]
+    jobs = [machine.submit(steps=20) for _ in range(6)]
     workers = [machine.start_worker() for _ in range(2)]
     with machine.reaper():
 
         def all_done() -> bool:
             return all(machine.job(job_id).state in TERMINAL for job_id in jobs)
 
-        for _ in range(5):
+        for _ in range(4):
             threading.Event().wait(dice.uniform(0.5, 2.5))
             victim = dice.randrange(len(workers))
             trainers = trainers_of(workers[victim])

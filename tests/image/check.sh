@@ -2,7 +2,7 @@
 # Builds the real Dockerfile on a Debian base made here and runs docker-compose.yml's services in
 # the image, without a container engine: buildah's chroot isolation needs root and nothing else.
 #
-#   make setup && sudo tests/image/check.sh        about 5 minutes, 8 GB of disk under TMPDIR
+#   make test && sudo tests/image/check.sh        about 5 minutes, 8 GB of disk under TMPDIR
 #
 # pip's configuration of this machine is handed to the build. TORCH_INDEX_URL overrides where torch
 # comes from; a machine whose pip is configured with places of its own takes it from there.
@@ -18,7 +18,7 @@ say() { printf '%4d s  %s\n' "$((SECONDS - started))" "$*"; }
 fail() { echo "Error: $*" >&2; exit 2; }
 
 [ "$(id -u)" = 0 ] || fail "debootstrap and buildah's chroot isolation need root."
-[ -x "$python" ] || fail "$python is missing: run 'make setup' first, or set REPRISE_CHECK_PYTHON."
+[ -x "$python" ] || fail "$python is missing: run 'make test' first, or set REPRISE_CHECK_PYTHON."
 
 missing=()
 for program in debootstrap podman buildah; do

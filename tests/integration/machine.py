@@ -73,7 +73,8 @@ class Machine:
             db.add(dataset)
             db.flush()
             parsed = scripted_config(config)
-            resolved = fill_in(parsed, dataset, max_parameters=10**9)
+            path = self.artifacts.dataset_path(dataset.sha256)
+            resolved = fill_in(parsed, dataset, path, max_parameters=10**9)
             job = make_job(db, dataset, config=resolved.model_dump(mode="json"), **changes)
             return job.id
 

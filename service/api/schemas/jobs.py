@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from rnn.config import ClassificationConfig, Config, ForecastingConfig, GenerationConfig
 from service.api.schemas.base import Id, View
 from service.jobs.states import JobState
-from service.jobs.submission import MODEL_NAME
+from service.registry.references import NAME_PATTERN
 
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 LabelValue = Annotated[str, StringConstraints(max_length=512)]
@@ -22,7 +22,7 @@ class JobFields(Config):
     dataset: Id = Field(description="Id of an uploaded data set.")
     model: str | None = Field(
         None,
-        pattern=MODEL_NAME,
+        pattern=NAME_PATTERN,
         description="Name to publish the trained network under; null: from the data set's name.",
     )
     device: DeviceName = Field(

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,23 @@ from service.embedded.folders import runtime_folder, secret
 from service.embedded.instance import Instance, running_instance
 
 
+@pytest.fixture(autouse=True)
+def runtime_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sockets' folders of these tests go away with them."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", base)
+        yield
+
+
 def test_a_second_instance_is_told_about_the_first(tmp_path: Path) -> None:
     first = Instance(tmp_path / "data", "127.0.0.1", 0)
     with pytest.raises(StartError, match=rf"process {os.getpid()}, {first.address}"):
         Instance(tmp_path / "data", "127.0.0.1", 0)
-    assert running_instance(tmp_path / "data") == {"pid": os.getpid(), "address": first.address}
+    assert running_instance(tmp_path / "data") == {
+        "pid": os.getpid(),
+        "address": first.address,
+        "runtime": str(first.runtime),
+    }
     first.close()
     assert running_instance(tmp_path / "data") is None
     Instance(tmp_path / "data", "127.0.0.1", 0).close()
@@ -58,6 +72,19 @@ def test_sockets_lie_in_a_short_private_folder(tmp_path: Path) -> None:
     assert runtime.stat().st_mode & 0o777 == 0o700
     assert runtime == runtime_folder(deep)
     assert runtime != runtime_folder(tmp_path)
+
+
+@pytest.mark.parametrize("variable", [None, "/does/not/exist", "/tmp/" + "x" * 100])
+def test_a_session_folder_that_is_no_good_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+    else:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", variable)
+    runtime = runtime_folder(tmp_path)
+    assert runtime.parent == Path(f"/tmp/reprise-{os.geteuid()}")
+    runtime.rmdir()
 
 
 def test_a_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

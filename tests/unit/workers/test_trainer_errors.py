@@ -36,3 +36,10 @@ def test_explain(error: Exception, kind: str, words: str) -> None:
 
 def test_a_detail_is_bounded() -> None:
     assert len(explain(RuntimeError("x" * 10_000))[1]) == MAX_DETAIL
+
+
+def test_a_detail_can_be_stored_whatever_it_quotes() -> None:
+    """PostgreSQL refuses NUL in a JSON text, and a lone surrogate has no UTF-8."""
+    detail = explain(RuntimeError("a\x00b\ud800c"))[1]
+    assert "\x00" not in detail
+    assert detail.encode()
