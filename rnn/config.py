@@ -76,7 +76,12 @@ class GenerationArchitecture(ArchitectureConfig):
 class TrainingConfig(Config):
     """How the weights are found."""
 
-    max_epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training part.")
+    max_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Passes over the training part; null: more of them over less data.",
+    )
     max_steps: int | None = Field(
         None, ge=1, le=1_000_000_000, description="Optimizer steps; the sooner limit ends the job."
     )
@@ -98,7 +103,10 @@ class TrainingConfig(Config):
     )
     l1_penalty: float = Field(0.0, ge=0, le=10, description="L1 penalty on the weight matrices.")
     early_stopping_patience: int | None = Field(
-        5, ge=1, le=10_000, description="Validations without a better loss before the job ends."
+        5,
+        ge=1,
+        le=10_000,
+        description="Validations without a better loss before the job ends; null: never.",
     )
     evaluations_per_epoch: int = Field(
         1, ge=1, le=1_000, description="Validations in one pass over the training part."
@@ -107,7 +115,6 @@ class TrainingConfig(Config):
 
 
 class ForecastingTraining(TrainingConfig):
-    max_epochs: int = Field(10, ge=1, le=10_000, description="Passes over the training windows.")
     batch_size: int = Field(64, ge=1, le=65_536, description="Windows in one optimizer step.")
     learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
     windows_per_epoch: int | None = Field(
@@ -119,7 +126,6 @@ class ForecastingTraining(TrainingConfig):
 
 
 class ClassificationTraining(TrainingConfig):
-    max_epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training texts.")
     learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
     early_stopping_patience: int | None = Field(
         3, ge=1, le=10_000, description="Validations without a better loss before the job ends."
@@ -127,7 +133,6 @@ class ClassificationTraining(TrainingConfig):
 
 
 class GenerationTraining(TrainingConfig):
-    max_epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training text.")
     learning_rate: float = Field(4e-3, gt=0, le=10, description="Peak rate of the schedule.")
     bptt_length: int = Field(
         128,
@@ -148,7 +153,10 @@ class ForecastingData(Config):
     time_column: str | None = Field(None, min_length=1, max_length=200)
     series_column: str | None = Field(None, min_length=1, max_length=200)
     horizon: int | None = Field(
-        None, ge=1, le=10_000, description="Timesteps predicted; null: two seasons, at most 48."
+        None,
+        ge=1,
+        le=10_000,
+        description="Timesteps predicted; null: two seasons, at most 48; or 12.",
     )
     context_length: int | None = Field(
         None, ge=1, le=100_000, description="Timesteps read before the forecast; null: from both."

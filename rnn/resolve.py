@@ -27,6 +27,8 @@ SHORTEST_DEFAULT_CONTEXT = 16
 LONGEST_DEFAULT_CONTEXT = 384
 SEASONS_IN_DEFAULT_CONTEXT = 7  # a week of days: the second season of most hourly data
 DEFAULT_WINDOWS_PER_EPOCH = 16_384
+SEGMENTS_PER_DEFAULT_LANE = 8  # fewer, and most segments of a text start from an empty state
+MOST_DEFAULT_EPOCHS = 100
 
 
 def resolve(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig:
@@ -131,11 +133,12 @@ def _resolve_forecasting(config: ForecastingConfig, series: Mapping[str, Any]) -
         )
     windows = max(1, int(series["points"]) - 2 * horizon * int(series["series"]))
     batch_size = _fitting_batch_size(config.training, windows, "training windows")
+    per_epoch = config.training.windows_per_epoch or min(windows, DEFAULT_WINDOWS_PER_EPOCH)
     training = config.training.model_copy(
         update={
             "batch_size": batch_size,
-            "windows_per_epoch": config.training.windows_per_epoch
-            or min(windows, DEFAULT_WINDOWS_PER_EPOCH),
+            "windows_per_epoch": per_epoch,
+            **_length(config.training, -(-per_epoch // batch_size), fewest_epochs=10, steps=500),
         }
     )
     return config.model_copy(
@@ -184,9 +187,14 @@ def _resolve_classification(
             f"{max(0, training_rows)} of {total} are left"
         )
     batch_size = _fitting_batch_size(config.training, training_rows, "training texts")
-    return config.model_copy(
-        update={"training": config.training.model_copy(update={"batch_size": batch_size})}
+    steps_per_epoch = -(-training_rows // batch_size)
+    training = config.training.model_copy(
+        update={
+            "batch_size": batch_size,
+            **_length(config.training, steps_per_epoch, fewest_epochs=8, steps=300),
+        }
     )
+    return config.model_copy(update={"training": training})
 
 
 def _resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> GenerationConfig:
@@ -207,21 +215,40 @@ def _resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> Ge
                 f"there are {training_bytes}"
             )
         bptt_length = training_bytes - 1
-    # Each sequence of a batch reads its own part of the text: at least two bytes, better a segment.
+    # Each sequence of a batch reads its own part of the text: two bytes at least.
     if 2 * batch_size > training_bytes and "batch_size" in training.model_fields_set:
         raise DataTooSmallError(
             f"batch_size {batch_size} needs {2 * batch_size} bytes of training text; there are "
             f"{training_bytes}"
         )
     if "batch_size" not in training.model_fields_set:
-        batch_size = max(1, min(batch_size, training_bytes // (bptt_length + 1)))
+        lane_bytes = SEGMENTS_PER_DEFAULT_LANE * bptt_length + 1
+        batch_size = max(1, min(batch_size, training_bytes // lane_bytes))
+    steps_per_epoch = -(-training_bytes // (batch_size * bptt_length))
     return config.model_copy(
         update={
             "training": training.model_copy(
-                update={"bptt_length": bptt_length, "batch_size": batch_size}
+                update={
+                    "bptt_length": bptt_length,
+                    "batch_size": batch_size,
+                    **_length(training, steps_per_epoch, fewest_epochs=8, steps=400),
+                }
             )
         }
     )
+
+
+def _length(
+    training: TrainingConfig, steps_per_epoch: int, *, fewest_epochs: int, steps: int
+) -> dict[str, int | None]:
+    """Epochs that make up enough steps, unless chosen; patience in proportion, unless chosen."""
+    if training.max_epochs is not None:
+        return {}
+    epochs = min(MOST_DEFAULT_EPOCHS, max(fewest_epochs, -(-steps // steps_per_epoch)))
+    if "early_stopping_patience" in training.model_fields_set:
+        return {"max_epochs": epochs}
+    patience = max(training.early_stopping_patience or 0, epochs // 4)
+    return {"max_epochs": epochs, "early_stopping_patience": patience}
 
 
 def _fitting_batch_size(training: TrainingConfig, available: int, what: str) -> int:

@@ -159,6 +159,7 @@ def train(
 
 
 def _total_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
+    assert training.max_epochs is not None, "resolved before"
     steps = training.max_epochs * steps_per_epoch
     return steps if training.max_steps is None else min(steps, training.max_steps)
 

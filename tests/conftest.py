@@ -25,21 +25,6 @@ TEMPLATE = "reprise_template"
 _numbers = itertools.count(1)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes out the tests that need what this machine has not, or that a script runs."""
-    unwanted = []
-    if "image" not in config.option.markexpr:
-        unwanted += [item for item in items if item.get_closest_marker("image")]
-    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if on_gpu:
-        import torch
-
-        unwanted += [] if torch.cuda.is_available() else on_gpu
-    if unwanted:
-        config.hook.pytest_deselected(items=unwanted)
-        items[:] = [item for item in items if item not in unwanted]
-
-
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Path]:
     """A short path: the sockets lie in it."""

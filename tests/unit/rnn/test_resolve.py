@@ -130,8 +130,20 @@ def test_labels_that_leave_nothing_to_learn(labels: dict[str, Any]) -> None:
 
 
 def test_a_short_text_gets_a_batch_that_it_fills() -> None:
-    resolved = resolve(generation(), {"text": {"bytes": 1000}})
-    assert resolved.training.batch_size == 900 // (resolved.training.bptt_length + 1)  # type: ignore[union-attr]
+    resolved = resolve(generation(), {"text": {"bytes": 10_000}})
+    assert resolved.training.batch_size == 9000 // (8 * resolved.training.bptt_length + 1)  # type: ignore[union-attr]
+
+
+def test_less_data_is_read_more_often() -> None:
+    """A page of text was once read eight times, eight steps in all, and nothing was learned."""
+    page, book = (resolve(generation(), {"text": {"bytes": size}}) for size in (3000, 1_000_000))
+    assert book.training.max_epochs == 8
+    assert page.training.max_epochs is not None
+    assert 20 < page.training.max_epochs <= 100
+    assert page.training.early_stopping_patience == page.training.max_epochs // 4
+    chosen = resolve(generation(early_stopping_patience=None), {"text": {"bytes": 3000}})
+    assert chosen.training.early_stopping_patience is None
+    assert resolve(generation(max_epochs=3), {"text": {"bytes": 3000}}).training.max_epochs == 3
 
 
 @pytest.mark.parametrize(
