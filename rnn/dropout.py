@@ -26,20 +26,3 @@ class Dropout(nn.Module):
         shape = (x.shape[0], 1, x.shape[2]) if self.locked else x.shape
         mask = torch.empty(shape, dtype=x.dtype, device=x.device)
         return x * mask.bernoulli_(keep, generator=self.generator).div_(keep)
-
-
-class TokenDropout(nn.Module):
-    """Replaces whole tokens by another while training, so that no single word is relied on."""
-
-    def __init__(self, rate: float, replacement: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.rate = rate
-        self.replacement = replacement
-        self.generator = generator
-
-    def forward(self, tokens_bt: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return tokens_bt
-        mask_bt = torch.empty(tokens_bt.shape, device=tokens_bt.device)
-        mask_bt.bernoulli_(self.rate, generator=self.generator)
-        return tokens_bt.masked_fill(mask_bt.bool(), self.replacement)

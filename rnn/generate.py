@@ -20,7 +20,6 @@ class SamplingSettings:
         top_p: only the best tokens that together reach this probability (Holtzman et al. 2020).
         min_p: only tokens at least this share as probable as the best one.
         repetition_penalty: above 1, makes tokens of the history less probable (Keskar et al. 2019).
-        seed: of the row's own random numbers; None: the caller chooses.
     """
 
     temperature: float = 1.0
@@ -28,7 +27,6 @@ class SamplingSettings:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
-    seed: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 100:

@@ -19,12 +19,6 @@ def epoch_random(seed: int, epoch: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
 
 
-def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> list[IntArray]:
-    """All indices in random order, cut into batches; the last one may be smaller."""
-    order = epoch_random(seed, epoch).permutation(count)
-    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
-
-
 def bucketed_batches(
     lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int
 ) -> list[IntArray]:

@@ -71,6 +71,7 @@ def up(
         try:
             if parent is not None:
                 _stop_with(parent)
+            _refuse_servers_of_others()
             instance = Instance(folder, host, port)
             supervisor = Supervisor(instance, host=host, slots=slots, say=say)
             supervisor.start()
@@ -126,7 +127,7 @@ class Supervisor:
         api = self._python("api", "service.serve", *serve, pass_fds=(listening, self._gate))
         worker = self._python("worker", "workers.app")
         reaper = self._python("reaper", "workers.reaper")
-        drain = self._settings.drain_seconds + 5
+        drain = self._settings.drain_seconds + 12  # the checkpoint, and then the last words
         self._api = Part(api, api.start, 10)
         self._trainers = (Part(worker, worker.start, drain), Part(reaper, reaper.start, 10))
         self._servers = (
@@ -248,6 +249,16 @@ def _ask(instance: Instance, host: str) -> str:
         return repr(error)
     finally:
         connection.close()
+
+
+def _refuse_servers_of_others() -> None:
+    """Says that they would not be used, rather than keep data where nobody looks for them."""
+    for name in ("REPRISE_DATABASE_URL", "REPRISE_REDIS_URL"):
+        if name in os.environ:
+            raise StartError(
+                f"{name} is set, but `reprise up` starts servers of its own: unset it, or start"
+                " `reprise migrate`, `api`, `worker` and `reaper` one by one."
+            )
 
 
 @contextlib.contextmanager

@@ -159,6 +159,14 @@ def test_a_taken_port_is_named(folder: Path) -> None:
     assert len(output.strip().splitlines()) == 1
 
 
+def test_servers_of_others_are_refused(folder: Path) -> None:
+    command = [*UP, "--data", str(folder / ".reprise"), "--port", "0"]
+    code, output = run(command, {"REPRISE_REDIS_URL": "redis://elsewhere:6379/0"})
+    assert code == 2
+    assert "REPRISE_REDIS_URL is set" in output
+    assert not (folder / ".reprise").exists()
+
+
 def test_a_read_only_folder_is_named(folder: Path) -> None:
     if os.geteuid() == 0:
         data = Path("/proc/reprise")  # root may write wherever writing is possible
