@@ -124,4 +124,7 @@ def environment(own: Mapping[str, str], *, threads: int, gpu: str | None) -> dic
     # Needed by cuBLAS to give the same result twice; read when CUDA starts.
     kept["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     kept["CUDA_VISIBLE_DEVICES"] = gpu or ""
+    # Threads that wait by spinning take the core from the one they wait for, wherever something
+    # else runs too: docs/decisions/0005-waiting-threads.md.
+    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return kept

@@ -157,6 +157,8 @@ class EmbeddedPostgres:
         }
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            # Its workers are the superuser's: a test could not drop a database that one is in.
+            settings["autovacuum"] = "off"
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin / "postgres"), "-D", str(self.data.absolute()), *options]
 

@@ -71,3 +71,9 @@ def test_a_trainer_gets_no_secret_and_one_gpu() -> None:
     assert (given["PATH"], given["X"]) == ("/bin", "y")
     assert (given["OMP_NUM_THREADS"], given["CUDA_VISIBLE_DEVICES"]) == ("2", "1")
     assert environment(own, threads=2, gpu=None)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_trainers_threads_sleep_while_they_wait_unless_told_otherwise() -> None:
+    assert environment({}, threads=2, gpu=None)["OMP_WAIT_POLICY"] == "PASSIVE"
+    told = environment({"OMP_WAIT_POLICY": "ACTIVE"}, threads=2, gpu=None)
+    assert told["OMP_WAIT_POLICY"] == "ACTIVE"
