@@ -1,5 +1,6 @@
 """Composes the API process. Nothing is decided here, and nothing is connected before the start."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -106,7 +107,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        services.news.stop()
+        services.news.close()
+        await asyncio.to_thread(services.news.stop)
         await services.engine.stop()
         services.waker.close()
         services.database.close()

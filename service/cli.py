@@ -12,6 +12,7 @@ from service.commands.client import CommandError
 from service.commands.database import DataFolder, open_database
 from service.commands.probe import probe
 from service.embedded.children import StartError
+from service.errors import ServiceError
 
 app = typer.Typer(
     name="reprise",
@@ -91,14 +92,15 @@ def main() -> None:
     except StartError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except CommandError as error:
+    except (CommandError, ServiceError) as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(1)
 
 
 def _become(module: str) -> None:
     """Turns into another of our programs, so that signals and exit codes are its own."""
-    command = [sys.executable, "-m", module]
+    # -P: a folder named like one of our packages where we were started is not imported.
+    command = [sys.executable, "-P", "-m", module]
     os.execv(command[0], command)  # noqa: S606  # no shell is wanted
 
 

@@ -10,15 +10,29 @@ import os
 import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
+from service.api.deps import Services
 from service.app import create_app
 from service.settings import Settings
 from service.telemetry import configure_logging
 
-GRACE_SECONDS = 5  # for answers in flight; followers of a stream are told to reconnect
+GRACE_SECONDS = 5  # for answers in flight
 BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """Lets followers of events go at the first signal, who would use up the grace otherwise."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._services.news.close()
+        super().handle_exit(sig, frame)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,8 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     settings = Settings()
     configure_logging(settings.log_level)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -48,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = None
     if chosen.socket is not None:
         given = [socket.socket(fileno=chosen.socket)]
-    server = uvicorn.Server(config)
+    server = Server(config, app.state.services)
     # uvicorn raises the signal again after an orderly shutdown; this is not an end by a signal.
     signal.signal(signal.SIGTERM, server.handle_exit)
     signal.signal(signal.SIGINT, server.handle_exit)

@@ -48,10 +48,14 @@ class News:
         self._loop = asyncio.get_running_loop()
         self._listener.start()
 
-    def stop(self) -> None:
-        """Ends the listener, and with it every wait, so that open streams can end."""
+    def close(self) -> None:
+        """Ends every wait, so that open streams end; safe in a signal handler."""
         self.closed = True
-        self._ring_all()
+        if self._loop is not None:
+            self._call(self._ring_all)
+
+    def stop(self) -> None:
+        """Ends the listener; called outside the event loop, which it may keep waiting."""
         self._listener.stop()
 
     def on_model_version(self, react: Reaction) -> None:

@@ -44,7 +44,8 @@ class Authenticator:
         self._clock = clock
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._writing = threading.Lock()  # `forget` comes from the threads of the routes
-        self._look_ups: dict[bytes, asyncio.Task[Subject]] = {}
+        self._revocations = 0  # that are known of: what was read across one is not remembered
+        self._look_ups: dict[tuple[bytes, int], asyncio.Task[Subject]] = {}
 
     async def subject(self, text: str) -> Subject:
         """The subject of a key; raises UnauthenticatedError, the same for every reason."""
@@ -55,28 +56,33 @@ class Authenticator:
         key = parse(text)
         if key is None:
             raise UnauthenticatedError(store.WRONG_KEY)
-        # Requests that come at the same time share one look-up, which outlives any of them.
-        look_up = self._look_ups.get(digest)
+        # Requests that come at the same time share one look-up, which outlives any of them. Who
+        # comes after a revocation does not share one that may have read the key before it.
+        name = (digest, self._revocations)
+        look_up = self._look_ups.get(name)
         if look_up is None:
-            look_up = asyncio.create_task(self._look_up(digest, key))
-            self._look_ups[digest] = look_up
-            look_up.add_done_callback(lambda done: self._end(digest, done))
+            look_up = asyncio.create_task(self._look_up(*name, key))
+            self._look_ups[name] = look_up
+            look_up.add_done_callback(lambda done: self._end(name, done))
         return await asyncio.shield(look_up)
 
     def forget(self, key_id: UUID) -> None:
         """Drops what is remembered of a key that was revoked. For any thread."""
         with self._writing:
+            self._revocations += 1
             for digest, found in list(self._remembered.items()):
                 if found.subject.key_id == key_id:
                     del self._remembered[digest]
 
-    async def _look_up(self, digest: bytes, key: PlainKey) -> Subject:
+    async def _look_up(self, digest: bytes, revocations: int, key: PlainKey) -> Subject:
         asked_at = self._clock()
         answer = await asyncio.to_thread(self._authenticate, key)
         seconds = self._cache_seconds
         if answer.seconds_left is not None:
             seconds = min(seconds, answer.seconds_left)
         with self._writing:
+            if revocations != self._revocations:
+                return answer.subject
             self._remembered[digest] = _Remembered(answer.subject, asked_at + seconds)
             self._remembered.move_to_end(digest)
             while len(self._remembered) > CAPACITY:
@@ -87,7 +93,7 @@ class Authenticator:
         with self._database.transaction() as db:
             return store.authenticate(db, key)
 
-    def _end(self, digest: bytes, look_up: asyncio.Task[Subject]) -> None:
-        self._look_ups.pop(digest, None)
+    def _end(self, name: tuple[bytes, int], look_up: asyncio.Task[Subject]) -> None:
+        self._look_ups.pop(name, None)
         if not look_up.cancelled():
             look_up.exception()  # read here, in case every request that waited has gone

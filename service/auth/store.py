@@ -38,6 +38,14 @@ def ensure_workspace(db: Session, name: str) -> Workspace:
     return db.scalars(select(Workspace).where(Workspace.name == name)).one()
 
 
+def get_workspace(db: Session, name: str) -> Workspace:
+    """The workspace of this name. Raises NotFoundError."""
+    workspace = db.scalars(select(Workspace).where(Workspace.name == name)).one_or_none()
+    if workspace is None:
+        raise NotFoundError(f"There is no workspace {name!r}.")
+    return workspace
+
+
 def create_key(
     db: Session,
     workspace_id: UUID,

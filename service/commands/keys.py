@@ -8,10 +8,8 @@ from uuid import UUID
 import typer
 
 from service.auth.subjects import ALL_SCOPES, Scope
-from service.commands.client import CommandError
 from service.commands.database import DataFolder, open_database
 from service.commands.output import AsJson, ago, print_json, print_table
-from service.errors import ServiceError
 
 if TYPE_CHECKING:
     from service.db.tables import ApiKey
@@ -46,10 +44,7 @@ def create(
 
     with open_database(data) as database, database.transaction() as db:
         owner = store.ensure_workspace(db, workspace)
-        try:
-            key, plain = store.create_key(db, owner.id, name, scopes, ends)
-        except ServiceError as error:
-            raise CommandError(error.detail) from error
+        key, plain = store.create_key(db, owner.id, name, scopes, ends)
         view = _view(key)
     if as_json:
         print_json(view | {"key": plain})
@@ -69,7 +64,7 @@ def list_keys(
     from service.db.tables import ApiKey
 
     with open_database(data) as database, database.transaction() as db:
-        owner = store.ensure_workspace(db, workspace)
+        owner = store.get_workspace(db, workspace)
         keys, _ = read_page(db, ApiKey, owner.id, PageRequest(limit=MAX_LISTED))
         views = [_view(key) for key in keys]
     if as_json:
@@ -92,11 +87,8 @@ def revoke(
     from service.auth import store
 
     with open_database(data) as database, database.transaction() as db:
-        owner = store.ensure_workspace(db, workspace)
-        try:
-            store.revoke_key(db, owner.id, key_id)
-        except ServiceError as error:
-            raise CommandError(error.detail) from error
+        owner = store.get_workspace(db, workspace)
+        store.revoke_key(db, owner.id, key_id)
     typer.echo(f"Revoked {key_id}.")
 
 

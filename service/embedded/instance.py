@@ -78,6 +78,8 @@ def running_instance(folder: Path) -> dict[str, object] | None:
             return None
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise StartError(f"The folder {folder} belongs to another user.") from None
     except ValueError:
         return {}
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -104,9 +105,7 @@ class EmbeddedPostgres:
         self._check_data()
         if not self.data.exists():
             self._initialise()
-        # Left by a killed server. Whoever holds the folder's lock knows that none is running, while
-        # PostgreSQL would take any process that has the old number now for one.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        self._clear_lock_file()
         for stale in self._runtime.glob(f".s.PGSQL.{PORT}*"):
             stale.unlink()
         self.child.start()
@@ -161,6 +160,26 @@ class EmbeddedPostgres:
             settings["autovacuum"] = "off"
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin / "postgres"), "-D", str(self.data.absolute()), *options]
+
+    def _clear_lock_file(self) -> None:
+        """Removes the lock of a killed server where another program has its process number now.
+
+        PostgreSQL replaces the lock of a process that is gone by itself, after it has made sure
+        that no backend is left; it would take the other program for a running server.
+        """
+        lock = self.data / "postmaster.pid"
+        try:
+            pid = int(lock.read_text().partition("\n")[0])
+            command = psutil.Process(pid).cmdline()
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return
+        except ValueError:
+            command = []  # torn
+        if str(self.data.absolute()) in command:
+            raise StartError(
+                f"PostgreSQL still runs on {self.data} as process {pid}; end it and try again."
+            )
+        lock.unlink()
 
     def _check_data(self) -> None:
         """Refuses what is not a whole database of the right version, before a byte is written."""

@@ -233,7 +233,8 @@ class Supervisor:
         )
 
     def _report(self, event: str) -> None:
-        with (self._logs / "reprise.log").open("a") as log:
+        # A full disk ends what needs the disk, not the watch over the rest.
+        with contextlib.suppress(OSError), (self._logs / "reprise.log").open("a") as log:
             log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {event}\n")
         self._say(event)
 

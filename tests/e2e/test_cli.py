@@ -96,6 +96,8 @@ def test_keys_are_made_listed_and_revoked(instance: Running, reprise: Shell) -> 
     assert instance.get("/api/v1/jobs", key).status_code in (200, 401)  # within its few seconds
     assert "revoked" in reprise("keys", "list", *data)
     assert "no such key" in reprise("keys", "revoke", str(uuid4()), *data, code=1)
+    nowhere = reprise("keys", "list", "--workspace", "typo", *data, code=1)
+    assert "no workspace 'typo'" in nowhere
     assert "last key" in reprise("keys", "revoke", listed["admin"]["id"], *data, code=1)
 
 

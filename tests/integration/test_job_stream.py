@@ -1,6 +1,11 @@
 """A job's event stream through a real server: live, patient, and without holding anything."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +25,7 @@ from service.jobs import endings, store
 from service.jobs.progress import record_progress
 from service.jobs.transitions import Attempt, NewEvent
 from service.settings import Settings
+from tests.integration.machine import environment
 from tests.integration.test_engine_http import serving, until
 from tests.job_records import make_dataset, make_job, make_workspace, take
 
@@ -184,3 +190,29 @@ def test_a_cancelled_job_in_the_queue_ends_its_stream(
         assert follower.over.wait(5)
         assert follower.seqs == [1, 2]
         follower.leave()
+
+
+def test_a_stopping_server_ends_its_streams_whole(settings: Settings, database: Database) -> None:
+    """A follower used to be cut off in the middle, after the whole time for answers in flight."""
+    with database.transaction() as db:
+        workspace = make_workspace(db)
+        job_id = make_job(db, make_dataset(db, workspace.id)).id
+        _, key = create_key(db, workspace.id, "reader", [Scope.JOBS_READ])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        descriptor = listening.fileno()
+        server = subprocess.Popen(
+            [sys.executable, "-m", "service.serve", "--socket", str(descriptor)],
+            env={**os.environ, **environment(settings)},
+            pass_fds=(descriptor,),
+        )
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1/jobs/{job_id}/events"
+            headers = {"Authorization": f"Bearer {key}", "Accept": "text/event-stream"}
+            with httpx.stream("GET", url, headers=headers, timeout=60) as response:
+                for line in response.iter_lines():  # a stream that is cut raises at its end
+                    if line.startswith(":"):
+                        server.send_signal(signal.SIGTERM)
+            assert server.wait(30) == 0
+        finally:
+            server.kill()
+            server.wait()

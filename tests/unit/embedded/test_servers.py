@@ -1,5 +1,6 @@
 """The embedded servers: data outlive every kind of end, and damage is named."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,24 @@ def test_data_outlive_a_kill_of_the_server(server: EmbeddedPostgres) -> None:
     server.wait_ready()
     with _connect(server) as connection:
         assert connection.execute("SELECT number FROM kept").fetchone() == (1,)
+
+
+def test_the_lock_of_a_killed_server_is_told_from_a_running_one(server: EmbeddedPostgres) -> None:
+    """The lock used to be removed whatever it said, and a second server could join the first."""
+    server.start()
+    server.wait_ready()
+    server.child._pid_path.unlink()  # how a start would fail to know the first server
+    second = EmbeddedPostgres(server.data.parent, server.data.parent, durable=False)
+    with pytest.raises(StartError, match="still runs"):
+        second.start()
+    server.child.stop_signal = signal.SIGKILL
+    server.stop()
+    lock = server.data / "postmaster.pid"
+    _, rest = lock.read_text().split("\n", 1)
+    lock.write_text(f"{os.getpid()}\n{rest}")  # another program has the number now
+    second.start()
+    second.wait_ready()
+    second.stop()
 
 
 def test_nothing_listens_on_tcp_and_the_socket_needs_the_password(
