@@ -19,6 +19,7 @@ QUANTILE_LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9
 GATES_PER_CELL: dict[CellName, int] = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 BYTE_VOCABULARY_SIZE = 256
 
+MOST_EPOCHS = 10_000
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
 
@@ -79,14 +80,19 @@ class TrainingConfig(Config):
     max_epochs: int | None = Field(
         None,
         ge=1,
-        le=10_000,
-        description="Passes over the training part; null: more of them over less data.",
+        le=MOST_EPOCHS,
+        description="Passes over the training part; null: more of them over less data, and enough "
+        "for `max_steps` if that is set.",
     )
     max_steps: int | None = Field(
         None, ge=1, le=1_000_000_000, description="Optimizer steps; the sooner limit ends the job."
     )
     max_minutes: float | None = Field(
-        None, gt=0, le=100_000, description="Training time in minutes; the sooner limit ends it."
+        None,
+        gt=0,
+        le=100_000,
+        description="Training time in minutes. Only ends a job sooner: for a longer one raise "
+        "`max_epochs` or `max_steps` too.",
     )
     batch_size: int = Field(32, ge=1, le=65_536, description="Sequences in one optimizer step.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak rate of the schedule.")

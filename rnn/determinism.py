@@ -22,8 +22,16 @@ class Randomness:
         return {"weights": self.weights.get_state(), "dropout": self.dropout.get_state()}
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Gives back what `state_tensors` took.
+
+        Each kind of device has its own dropout generator, whose state fits no other kind. After a
+        move dropout starts again from the seed: only on one kind of device does a resumed training
+        draw the numbers that it would have drawn uninterrupted.
+        """
         self.weights.set_state(tensors["weights"].cpu())
-        self.dropout.set_state(tensors["dropout"].cpu())
+        dropout = tensors["dropout"].cpu()
+        if dropout.numel() == self.dropout.get_state().numel():
+            self.dropout.set_state(dropout)
 
 
 def use_reproducible_kernels() -> None:

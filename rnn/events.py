@@ -41,7 +41,9 @@ class Started:
 @dataclass(frozen=True)
 class StepDone:
     """One optimizer update. `loss` is the batch's, without penalties; `gradient_norm` is the norm
-    before clipping; `timesteps` counts the positions that the batch trained on, pads excluded."""
+    before clipping; `timesteps` counts the positions that the network read for the batch: each
+    token of a text without pads, and every timestep of a forecasting window, also those that are
+    missing or lie before the start of the series."""
 
     step: int
     total_steps: int

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from rnn.errors import ConfigError
 
+# Scores divided by less leave the best token alone, except where two are equal to the last digits.
+LOWEST_TEMPERATURE = 1e-6
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
     """How one row's tokens are chosen.
 
     Attributes:
-        temperature: divides the scores; 0 takes the best token always.
+        temperature: divides the scores; below LOWEST_TEMPERATURE the best token is taken always.
         top_k: only so many of the best tokens; None: all.
         top_p: only the best tokens that together reach this probability (Holtzman et al. 2020).
         min_p: only tokens at least this share as probable as the best one.
@@ -56,15 +59,19 @@ def sample(
     Args:
         logits_bv: [B, V] scores.
         settings, histories, generators: one for each row; a history holds the tokens that the
-            repetition penalty counts. A row with temperature 0 draws no random number.
+            repetition penalty counts. A row that takes the best token draws no random number.
     """
     logprobs_bv = torch.log_softmax(logits_bv.float(), dim=1)
     scores_bv = _penalised(logprobs_bv, settings, histories)
-    greedy = [row.temperature == 0 for row in settings]
+    greedy = [row.temperature < LOWEST_TEMPERATURE for row in settings]
     chosen_b = scores_bv.argmax(dim=1)
     if not all(greedy):
-        temperature_b = scores_bv.new_tensor([row.temperature or 1.0 for row in settings])
-        sampled_b = _sampled(scores_bv / temperature_b[:, None], settings, generators, greedy)
+        # A float32 would round a small temperature, and dividing by it could overflow.
+        below_best_bv = scores_bv.double() - scores_bv.double().amax(dim=1, keepdim=True)
+        temperature_b = below_best_bv.new_tensor(
+            [1.0 if skip else row.temperature for row, skip in zip(settings, greedy, strict=True)]
+        )
+        sampled_b = _sampled(below_best_bv / temperature_b[:, None], settings, generators, greedy)
         chosen_b = torch.where(torch.tensor(greedy, device=chosen_b.device), chosen_b, sampled_b)
     logprob_b = logprobs_bv.gather(1, chosen_b[:, None])[:, 0]
     return chosen_b.tolist(), logprob_b.tolist()
@@ -90,17 +97,20 @@ def _sampled(
     generators: Sequence[torch.Generator],
     greedy: Sequence[bool],
 ) -> Tensor:
-    """Draws by the inverse of the cumulative distribution: one uniform number a row and token."""
+    """Draws by the inverse of the cumulative distribution: one uniform number a row and token.
+
+    Args:
+        scores_bv: float64 [B, V], divided by the temperatures.
+    """
     vocabulary = scores_bv.shape[1]
     uniform_b1 = scores_bv.new_tensor(
         [
             # A greedy row's number is not used; its generator must not move.
             0.5 if skip else float(torch.rand((), generator=generator, dtype=torch.float64))
             for generator, skip in zip(generators, greedy, strict=True)
-        ],
-        dtype=torch.float64,
+        ]
     )[:, None]
-    probability_bv = torch.softmax(scores_bv.double(), dim=1)
+    probability_bv = torch.softmax(scores_bv, dim=1)
     plain_b = _inverse(probability_bv.cumsum(dim=1), uniform_b1)
     filtered = [bool(row.top_k or row.top_p < 1 or row.min_p > 0) for row in settings]
     if not any(filtered):

@@ -10,6 +10,7 @@ from typing import Any
 from rnn.config import (
     BYTE_VOCABULARY_SIZE,
     GATES_PER_CELL,
+    MOST_EPOCHS,
     QUANTILE_LEVELS,
     ArchitectureConfig,
     ClassificationConfig,
@@ -131,14 +132,17 @@ def _resolve_forecasting(config: ForecastingConfig, series: Mapping[str, Any]) -
             f"context_length {context} + horizon {horizon} = {context + horizon} timesteps are "
             f"more than the longest series has: {longest}"
         )
-    windows = max(1, int(series["points"]) - 2 * horizon * int(series["series"]))
+    windows = _most_windows(series, horizon)
     batch_size = _fitting_batch_size(config.training, windows, "training windows")
     per_epoch = config.training.windows_per_epoch or min(windows, DEFAULT_WINDOWS_PER_EPOCH)
+    steps_per_epoch = -(-per_epoch // batch_size)
     training = config.training.model_copy(
         update={
             "batch_size": batch_size,
             "windows_per_epoch": per_epoch,
-            **_length(config.training, -(-per_epoch // batch_size), fewest_epochs=10, steps=500),
+            **_length(
+                config.training, steps_per_epoch, steps_per_epoch, fewest_epochs=10, steps=500
+            ),
         }
     )
     return config.model_copy(
@@ -153,6 +157,21 @@ def _resolve_forecasting(config: ForecastingConfig, series: Mapping[str, Any]) -
             ),
         }
     )
+
+
+def _most_windows(series: Mapping[str, Any], horizon: int) -> int:
+    """Training windows that series of this profile hold at most: the number is used to refuse, and
+    drawing more windows than there are only repeats some.
+
+    A series of n timesteps has at most max(0, n - 2 * horizon) windows. That is convex in n, so
+    the line from the shortest to the longest series bounds it from above: exactly where all have
+    windows, and where there are two lengths only.
+    """
+    shortest, longest = int(series["min_length"]), int(series["max_length"])
+    in_shortest, in_longest = max(0, shortest - 2 * horizon), longest - 2 * horizon
+    beyond_shortest = int(series["points"]) - shortest * int(series["series"])
+    rise = (in_longest - in_shortest) * beyond_shortest // max(1, longest - shortest)
+    return in_shortest * int(series["series"]) + rise
 
 
 def _default_horizon(season: int, median_length: int) -> int:
@@ -188,10 +207,12 @@ def _resolve_classification(
         )
     batch_size = _fitting_batch_size(config.training, training_rows, "training texts")
     steps_per_epoch = -(-training_rows // batch_size)
+    # Each label holds out its own share, rounded, and at least one text.
+    fewest_steps = -(-max(1, training_rows - len(counts) - 1) // batch_size)
     training = config.training.model_copy(
         update={
             "batch_size": batch_size,
-            **_length(config.training, steps_per_epoch, fewest_epochs=8, steps=300),
+            **_length(config.training, steps_per_epoch, fewest_steps, fewest_epochs=8, steps=300),
         }
     )
     return config.model_copy(update={"training": training})
@@ -225,13 +246,15 @@ def _resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> Ge
         lane_bytes = SEGMENTS_PER_DEFAULT_LANE * bptt_length + 1
         batch_size = max(1, min(batch_size, training_bytes // lane_bytes))
     steps_per_epoch = -(-training_bytes // (batch_size * bptt_length))
+    # The moving cut of `rnn.data.text.TextLanes` and what fills no whole lane are left out.
+    fewest_steps = max(1, steps_per_epoch - 2)
     return config.model_copy(
         update={
             "training": training.model_copy(
                 update={
                     "bptt_length": bptt_length,
                     "batch_size": batch_size,
-                    **_length(training, steps_per_epoch, fewest_epochs=8, steps=400),
+                    **_length(training, steps_per_epoch, fewest_steps, fewest_epochs=8, steps=400),
                 }
             )
         }
@@ -239,12 +262,21 @@ def _resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> Ge
 
 
 def _length(
-    training: TrainingConfig, steps_per_epoch: int, *, fewest_epochs: int, steps: int
+    training: TrainingConfig,
+    steps_per_epoch: int,
+    fewest_steps_per_epoch: int,
+    *,
+    fewest_epochs: int,
+    steps: int,
 ) -> dict[str, int | None]:
-    """Epochs that make up enough steps, unless chosen; patience in proportion, unless chosen."""
+    """Epochs that make up enough steps, the chosen ones too, unless chosen themselves; patience in
+    proportion, unless chosen."""
     if training.max_epochs is not None:
         return {}
     epochs = min(MOST_DEFAULT_EPOCHS, max(fewest_epochs, -(-steps // steps_per_epoch)))
+    if training.max_steps is not None:
+        wanted = max(epochs, -(-training.max_steps // fewest_steps_per_epoch))
+        epochs = min(MOST_EPOCHS, wanted)
     if "early_stopping_patience" in training.model_fields_set:
         return {"max_epochs": epochs}
     patience = max(training.early_stopping_patience or 0, epochs // 4)

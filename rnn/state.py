@@ -51,12 +51,6 @@ class HiddenState:
     def batch_size(self) -> int:
         return self.hidden_lbh.shape[1]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the tensors hold."""
-        cell_bytes = 0 if self.cell_lbh is None else self.cell_lbh.nbytes
-        return self.hidden_lbh.nbytes + cell_bytes
-
     def select(self, rows: Sequence[int] | Tensor) -> "HiddenState":
         """A copy of the given rows, in the given order; a row may come twice."""
         index = torch.as_tensor(rows, dtype=torch.long, device=self.hidden_lbh.device)

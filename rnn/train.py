@@ -67,7 +67,8 @@ def train(
     """Trains one network and yields its events, `Started` first, `Finished` or `Stopped` last.
 
     A training that is interrupted and resumed from its checkpoint takes, on a CPU, exactly the
-    steps that it would have taken uninterrupted.
+    steps that it would have taken uninterrupted. It may go on on another kind of device, but then
+    with other dropout and rounding.
 
     Args:
         config: resolved (`rnn.resolve`).

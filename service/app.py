@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -36,6 +37,8 @@ from service.settings import Settings
 
 # In the order in which they are tried for a path: those that answer most requests first.
 ROUTERS = (forecasts, sentiment, generations, jobs, datasets, models, workers, keys)
+
+FILES_AT_ONCE = 2  # more would only fight for the interpreter with everything else
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -94,6 +97,7 @@ def _services(settings: Settings) -> Services:
         ),
         models=ModelResolver(database, artifacts),
         news=News(settings.database_url.get_secret_value()),
+        file_work=CapacityLimiter(FILES_AT_ONCE),
     )
 
 

@@ -22,6 +22,7 @@ class ServiceError(Exception):
     problem: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
     status: ClassVar[int] = 500
+    wait_seconds: ClassVar[float | None] = None  # before a retry, where who raises does not say
 
     def __init__(
         self,
@@ -33,7 +34,9 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.faults = tuple(faults)
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds = (
+            self.wait_seconds if retry_after_seconds is None else retry_after_seconds
+        )
 
 
 class MalformedRequestError(ServiceError):
@@ -100,6 +103,14 @@ class DecompressedTooLargeError(ServiceError):
     problem, title, status = "decompressed-too-large", "The file is too large once unpacked", 413
 
 
+class RangeNotSatisfiableError(ServiceError):
+    problem, title, status = "range-not-satisfiable", "The file has no such range", 416
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The file has {size_bytes} bytes.")
+        self.size_bytes = size_bytes
+
+
 class UnsupportedMediaTypeError(ServiceError):
     problem, title, status = "unsupported-media-type", "The media type is not supported", 415
 
@@ -150,10 +161,12 @@ class ContextTooLongError(ServiceError):
 
 class QuotaExceededError(ServiceError):
     problem, title, status = "quota-exceeded", "A quota of the workspace is used up", 429
+    wait_seconds = 30.0
 
 
 class RateLimitedError(ServiceError):
     problem, title, status = "rate-limited", "Too many requests", 429
+    wait_seconds = 60.0
 
 
 class HeadersTooLargeError(ServiceError):
@@ -162,10 +175,12 @@ class HeadersTooLargeError(ServiceError):
 
 class UnavailableError(ServiceError):
     problem, title, status = "unavailable", "A part of the service is not available", 503
+    wait_seconds: ClassVar[float] = 2.0
 
 
 class OverloadedError(ServiceError):
     problem, title, status = "overloaded", "The service is at its capacity", 503
+    wait_seconds = 1.0
 
 
 class InsufficientStorageError(ServiceError):

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     max_texts: int = Field(10_000, ge=1, description="In one sentiment request.")
     max_text_chars: int = Field(100_000, ge=1)
     max_request_chars: int = Field(4_000_000, ge=1, description="In all texts together.")
+    max_sentiment_scores: int = Field(
+        1_000_000, ge=1, description="Texts x labels in one answer with all scores."
+    )
     max_prompt_tokens: int = Field(16_384, ge=1)
     max_new_tokens: int = Field(8_192, ge=1)
     max_request_new_tokens: int = Field(32_768, ge=1, description="n x max_new_tokens.")

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -50,16 +52,9 @@ def run_worker(room: Room) -> None:
     """Works until `room.stopping` is set, then drains."""
     settings = room.settings
     slots = [Slot(room, number) for number in range(settings.worker_slots)]
-    queues = SERVES[room.devices.queue]
-
-    def on_wake(passes: int) -> None:
-        if any(slot.idle for slot in slots):
-            room.bell.ring()
-        elif passes < MAX_PASSES:  # the message may have been meant for somebody with time
-            room.waker.wake(queues[0], passes=passes + 1)
-
     presence = Presence(room)
-    listener = WakeListener(make_celery(settings.redis_url.get_secret_value(), on_wake), queues)
+    celery = make_celery(settings.redis_url.get_secret_value(), partial(ring_or_pass, room, slots))
+    listener = WakeListener(celery, SERVES[room.devices.queue])
     presence.start()
     for slot in slots:
         slot.start()
@@ -80,6 +75,17 @@ def run_worker(room: Room) -> None:
     presence.stop()
     room.waker.close()
     room.database.close()
+
+
+def ring_or_pass(room: Room, slots: Sequence[Slot], queue: str, passes: int) -> None:
+    """Rings where a slot has time; otherwise the message may have been meant for somebody else.
+
+    A worker that drains has no time, however idle: the message may be of the job it gave back.
+    """
+    if not room.stopping.is_set() and any(slot.idle for slot in slots):
+        room.bell.ring()
+    elif passes < MAX_PASSES:
+        room.waker.wake(queue, passes=passes + 1)
 
 
 def stop_on_signals(stopping: threading.Event) -> None:

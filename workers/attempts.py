@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -15,7 +16,7 @@ from service.jobs import endings
 from service.jobs.claims import Claim, Lease, heartbeat, look
 from service.jobs.logs import log_path
 from service.jobs.progress import Checkpoint, record_checkpoint, record_progress, record_resumption
-from service.jobs.states import JobState
+from service.jobs.states import NOTHING_TO_RESUME, JobState
 from service.jobs.transitions import NewEvent, StaleAttemptError
 from service.jobs.workers import GPU
 from service.registry.store import announce
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 
 LISTEN_SECONDS = 0.2
 CANCEL_GRACE_SECONDS = 1.0
+WRITE_SECONDS = 0.5  # reports of so long are one transaction
 DATABASE_RETRY_SECONDS = 1.0
 MAX_BUFFERED_EVENTS = 5_000
 DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError)
@@ -69,6 +71,7 @@ class AttemptWatch:
         self._look_at = moment + room.settings.cancel_poll_seconds
         self._beat_at = moment + room.settings.heartbeat_seconds
         self._write_at = moment
+        self._has_step = False
         self._kill_at: float | None = None
         self._give_up_at: float | None = None
 
@@ -85,7 +88,7 @@ class AttemptWatch:
     def _train(self) -> None:
         over = False
         try:
-            self._trainer.train(self._order())
+            self._trainer.send(self._order())
             while not over:
                 for report in self._trainer.receive(LISTEN_SECONDS):
                     over = self._take(report) or over
@@ -103,13 +106,14 @@ class AttemptWatch:
                 "config": job.config,
                 "profile": self._claim.profile,
                 "dataset_path": room.artifacts.dataset_path(self._claim.dataset_sha256),
-                "attempt_dir": room.artifacts.attempt_dir(job.id, self._attempt.number),
                 "log_path": log_path(room.artifacts, job.id, self._attempt.number),
+                "checkpoints_dir": room.artifacts.checkpoints_dir(job.id, self._attempt.number),
+                "model_dir": room.artifacts.model_dir(job.id, self._attempt.number),
                 "checkpoints": [
                     KeptCheckpoint(
-                        attempt=kept["attempt"],
                         step=kept["step"],
                         path=room.artifacts.absolute(kept["path"]),
+                        sha256=kept["sha256"],
                     )
                     for kept in self._kept
                 ],
@@ -134,7 +138,7 @@ class AttemptWatch:
                 self._measured(report)
             case Evaluation():
                 self._metrics = report.metrics
-                self._events.append(NewEvent("metrics", {"kind": "evaluation", **_data(report)}))
+                self._measurement("evaluation", report)
             case CheckpointSaved():
                 self._checkpoint(report)
             case TrainingFinished():
@@ -166,8 +170,14 @@ class AttemptWatch:
             "epoch": report.epoch,
             "steps_per_second": report.steps_per_second,
         }
+        if not self._has_step:  # whoever submitted the job waits for this one
+            self._has_step = True
+            self._write_at = time.monotonic()
+        self._measurement("step", report)
+
+    def _measurement(self, kind: str, report: Measured | Evaluation) -> None:
         if len(self._events) < MAX_BUFFERED_EVENTS:  # a long outage thins the curve out
-            self._events.append(NewEvent("metrics", {"kind": "step", **_data(report)}))
+            self._events.append(NewEvent("metrics", {"kind": kind, **_data(report)}))
 
     def _checkpoint(self, report: CheckpointSaved) -> None:
         self._write_buffered(at_once=True)
@@ -215,7 +225,10 @@ class AttemptWatch:
     # Time
 
     def _write_buffered(self, *, at_once: bool = False) -> None:
-        """Writes what came since the last time, as one transaction; keeps it where that fails."""
+        """Writes what came since the last time, as one transaction; keeps it where that fails.
+
+        Unless it has to be at once, reports are gathered for a while first.
+        """
         if not self._events or (not at_once and time.monotonic() < self._write_at):
             return
         events, metrics = self._events, self._metrics
@@ -231,6 +244,7 @@ class AttemptWatch:
             self._write_at = time.monotonic() + DATABASE_RETRY_SECONDS
             return
         self._events, self._metrics = [], None
+        self._write_at = time.monotonic() + WRITE_SECONDS
 
     def _keep_lease(self) -> None:
         """Prolongs the lease, or only looks whether it is still ours and whether to cancel."""
@@ -268,14 +282,19 @@ class AttemptWatch:
             self._trainer.kill()  # its closed pipe ends the loop
 
     def _stop(self, *, save: bool, grace_seconds: float) -> None:
-        """Asks the trainer to stop, once; a cancel after a drain shortens what is left."""
+        """Asks the trainer to stop, once; a cancel after a drain shortens what is left.
+
+        A trainer that ended meanwhile is no news: what it still reported is received first.
+        """
         kill_at = time.monotonic() + grace_seconds
         if self._kill_at is None:
             self._kill_at = kill_at
-            self._trainer.send(Stop(save=save))
+            with suppress(TrainerGoneError):
+                self._trainer.send(Stop(save=save))
         elif not save and kill_at < self._kill_at:
             self._kill_at = kill_at
-            self._trainer.send(Stop(save=False))
+            with suppress(TrainerGoneError):
+                self._trainer.send(Stop(save=False))
 
     # Database
 
@@ -310,6 +329,8 @@ class AttemptWatch:
         log.info("job %s attempt %s: %s", self._attempt.job_id, self._attempt.number, state)
         if state is JobState.QUEUED:
             self._room.waker.wake(self._claim.job.queue)
+        if state in NOTHING_TO_RESUME:
+            self._room.artifacts.remove_checkpoints(self._attempt.job_id)
         return state
 
 

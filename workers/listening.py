@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 RESTART_SECONDS = 5.0
 
 
-def make_celery(redis_url: str, on_wake: Callable[[int], None]) -> Celery:
+def make_celery(redis_url: str, on_wake: Callable[[str, int], None]) -> Celery:
     """The application with its one task. Messages are acknowledged at once: they are hints."""
     app = Celery("reprise", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(
@@ -40,9 +40,9 @@ def make_celery(redis_url: str, on_wake: Callable[[int], None]) -> Celery:
         },
     )
 
-    def wake(passes: int = 0) -> None:
-        """There may be work in this worker's queue."""
-        on_wake(passes)
+    def wake(queue: str, passes: int) -> None:
+        """There may be work in `queue`, which this worker serves."""
+        on_wake(queue, passes)
 
     # shared would register it with every application of the process
     app.task(wake, name=WAKE_TASK, ignore_result=True, shared=False)

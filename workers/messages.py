@@ -16,9 +16,9 @@ class Message(BaseModel):
 
 
 class KeptCheckpoint(Message):
-    attempt: int
     step: int
     path: Path
+    sha256: str  # of the manifest, as it was saved
 
 
 class Train(Message):
@@ -28,8 +28,9 @@ class Train(Message):
     config: TaskConfig
     profile: dict[str, Any]
     dataset_path: Path
-    attempt_dir: Path
     log_path: Path
+    checkpoints_dir: Path
+    model_dir: Path
     checkpoints: list[KeptCheckpoint]  # the newest first; the first good one is used
     device: Literal["cpu", "cuda"]
     checkpoint_interval_seconds: float

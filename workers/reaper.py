@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
 from service.idempotency import delete_expired
-from service.jobs.endings import expire_leases
+from service.jobs.endings import expire_leases, forget_checkpoints
 from service.jobs.wake import Waker
 from service.jobs.workers import leave_dead_gpus, waiting_queues
 from service.settings import Settings
@@ -27,6 +27,7 @@ log = logging.getLogger("workers.reaper")
 LOCK = 0x5265_6170  # one tick at a time, whoever does it
 CLEAN_SECONDS = 3600.0
 STALE_TEMPORARY_SECONDS = 24 * 3600.0
+MAX_CLEANED_JOBS = 200  # at once: leases wait meanwhile
 
 
 class Reaper:
@@ -76,9 +77,19 @@ class Reaper:
         return waiting_queues(db, live_seconds=settings.lease_seconds)
 
     def _clean(self) -> None:
-        if time.monotonic() >= self._clean_at:
-            self._clean_at = time.monotonic() + CLEAN_SECONDS
-            self._artifacts.remove_stale_temporaries(STALE_TEMPORARY_SECONDS)
+        if time.monotonic() < self._clean_at:
+            return
+        self._clean_at = time.monotonic() + CLEAN_SECONDS
+        self._artifacts.remove_stale_temporaries(STALE_TEMPORARY_SECONDS)
+        found = self._artifacts.jobs_with_checkpoints()
+        try:
+            with self._database.transaction() as db:
+                over = forget_checkpoints(db, found, limit=MAX_CLEANED_JOBS)
+        except DATABASE_ERRORS as error:
+            log.warning("the database does not answer: %s", error)
+            return
+        for job_id in over:
+            self._artifacts.remove_checkpoints(job_id)
 
 
 def _is_ours(db: Session) -> bool:

@@ -50,7 +50,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop(save=True))
     threading.Thread(target=obey, args=(commands, control, reporter, training), daemon=True).start()
     try:
-        order.attempt_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        order.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         redirect_output(order.log_path)
         run(order, science, control, reporter, training)
     except Exception as error:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from workers.messages import REPORTS, Message, Ready, Report, Train, to_line
+from workers.messages import REPORTS, Message, Ready, Report, to_line
 
 READ_BYTES = 65_536
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -76,9 +76,6 @@ class TrainerProcess:
                 line = line[os.write(self._commands, line) :]
         except OSError as error:
             raise TrainerGoneError("the trainer takes no commands any more") from error
-
-    def train(self, order: Train) -> None:
-        self.send(order)
 
     def receive(self, timeout_seconds: float) -> list[Report]:
         """Reports that came; waits for one at most that long. Raises TrainerGoneError at the end.

@@ -60,7 +60,7 @@ def run(
                 meter.evaluated(event)
             case CheckpointDue():
                 if event.step != last_saved:
-                    path = order.attempt_dir / "checkpoints" / f"step-{event.step:d}"
+                    path = order.checkpoints_dir / f"step-{event.step:d}"
                     event.save(path)
                     meter.flush()
                     digest = science.manifest_sha256(path)
@@ -72,25 +72,29 @@ def run(
                 reporter.send(TrainingStopped())
             case Finished():
                 meter.flush()
-                path = order.attempt_dir / "model"
-                event.save(path)
+                event.save(order.model_dir)
                 reporter.send(
                     TrainingFinished(
                         step=event.step,
                         metrics=finite_values(event.metrics),
                         reason=event.reason,
-                        path=path,
-                        sha256=science.manifest_sha256(path),
+                        path=order.model_dir,
+                        sha256=science.manifest_sha256(order.model_dir),
                     )
                 )
 
 
 def choose_checkpoint(order: Train, science: Science, reporter: Reporter) -> Path | None:
-    """The newest checkpoint whose files are all as they were saved."""
+    """The newest checkpoint whose files are all as they were saved.
+
+    Its manifest vouches for its files, and the digest in the job's row for its manifest.
+    """
     rejected = []
     for index, kept in enumerate(order.checkpoints):
         try:
             science.verify(kept.path)
+            if science.manifest_sha256(kept.path) != kept.sha256:
+                raise CheckpointError(f"{kept.path.name} is not the folder that was saved")
         except CheckpointError as error:
             rejected.append(Rejected(step=kept.step, reason=str(error)))
             continue

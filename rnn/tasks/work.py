@@ -11,7 +11,7 @@ from rnn.tokenizers import WordTokenizer
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """Mean loss of a batch, and how many positions it is the mean of."""
+    """Mean loss of a batch, and how many positions were read for it (`rnn.events.StepDone`)."""
 
     loss: Tensor
     timesteps: int

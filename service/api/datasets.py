@@ -1,12 +1,11 @@
 """`/datasets`: files are taken in, validated and described; afterwards they never change."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -39,7 +38,6 @@ from service.db.tables import Dataset
 router = protected_router("/datasets", tags=["datasets"])
 
 PIECE_BYTES = 256 * 1024  # handed to a thread at once
-VALIDATIONS = 2  # at a time; more would only fight for the interpreter with everything else
 
 _UPLOAD_BODY = {
     "required": True,
@@ -183,8 +181,12 @@ class _Upload:
     async def store(self) -> Response:
         """Validates it and answers 201."""
         limits = Limits.of(self._services.settings)
-        profile = await _one_of_few(
-            self._request, profile_file, self._path, self._form.filename, limits
+        profile = await to_thread.run_sync(
+            profile_file,
+            self._path,
+            self._form.filename,
+            limits,
+            limiter=self._services.file_work,
         )
         dataset = await run_in_threadpool(self._record, profile)
         return Response(
@@ -217,19 +219,6 @@ class _Upload:
                 if not has_bytes(db, sha256):
                     self._services.artifacts.remove_dataset(sha256)
             raise
-
-
-Result = TypeVar("Result")
-
-
-async def _one_of_few(
-    request: Request, function: Callable[..., Result], *arguments: object
-) -> Result:
-    """Runs a long function in a thread, a few at a time: the rest of the threads stay free."""
-    state = request.app.state
-    if not hasattr(state, "validations"):
-        state.validations = CapacityLimiter(VALIDATIONS)
-    return await to_thread.run_sync(function, *arguments, limiter=state.validations)
 
 
 def _fields(dataset: Dataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from service.db.engine import Database
@@ -31,6 +32,7 @@ class Services:
     engine: Engine
     models: ModelResolver
     news: News
+    file_work: CapacityLimiter  # for threads that read whole files: the others stay free
 
 
 async def get_services(request: Request) -> Services:

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import Services, ServicesDep
-from service.api.problems import RETRY_AFTER_SECONDS
 from service.api.routing import public_router
 from service.api.schemas.base import View
+from service.errors import UnavailableError
 
 router = public_router(tags=["health"])
 
@@ -48,7 +48,7 @@ def ready(response: Response, services: ServicesDep) -> Readiness:
     is_ready = database == engine == "up"
     if not is_ready:
         response.status_code = 503
-        response.headers["Retry-After"] = str(round(RETRY_AFTER_SECONDS))
+        response.headers["Retry-After"] = str(round(UnavailableError.wait_seconds))
     return Readiness(
         status="ready" if is_ready else "unavailable",
         database=database,

@@ -48,7 +48,7 @@ def create_key(
 def list_keys(page: PageDep, subject: KeyAdmin, services: ServicesDep) -> Page[KeyView]:
     """All keys of the workspace, also revoked and expired ones."""
     with services.database.transaction() as db:
-        keys, has_more = read_page(db, ApiKey, subject.workspace_id, page)
+        keys, has_more = read_page(db, ApiKey, ApiKey.workspace_id == subject.workspace_id, page)
     return Page(data=[KeyView.model_validate(key) for key in keys], has_more=has_more)
 
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 from sqlalchemy.orm import Session
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, MalformedRangeHeader, RangeNotSatisfiable
 
 from service.api.deps import Services, ServicesDep
 from service.api.pagination import Page, PageDep
-from service.api.routing import produces, protected_router, requires
+from service.api.routing import idempotent, produces, protected_router, requires
 from service.api.schemas.models import (
     AliasMove,
     DeploymentView,
@@ -22,6 +22,7 @@ from service.api.schemas.models import (
 )
 from service.auth.subjects import Scope, Subject
 from service.db.tables import Model, ModelVersion
+from service.errors import RangeNotSatisfiableError
 from service.registry import files, store
 from service.registry.references import ALIAS_PATTERN
 
@@ -88,7 +89,7 @@ def download_file(
     _, version, _ = _version(services, subject, name, number)
     folder = services.artifacts.absolute(version.artifact_path)
     found = files.find_file(folder, file)
-    return FileResponse(
+    return _FileInParts(
         folder / found.name,
         media_type="application/octet-stream",
         filename=found.name,
@@ -117,6 +118,7 @@ def remove_alias(name: str, alias: Alias, subject: Writer, services: ServicesDep
 
 
 @router.post("/{name}/rollback")
+@idempotent
 def roll_back(
     name: str, subject: Writer, services: ServicesDep, body: Rollback | None = None
 ) -> ModelView:
@@ -151,6 +153,22 @@ def list_deployments(
         for move in moves
     ]
     return Page(data=data, has_more=has_more)
+
+
+class _FileInParts(FileResponse):
+    """Starlette answers a Range that it cannot serve in plain text.
+
+    One that is malformed, or asks for too many parts, gets the whole file (RFC 9110, 14.2).
+    """
+
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        try:
+            return super()._parse_range_header(http_range, file_size)
+        except MalformedRangeHeader:
+            return []
+        except RangeNotSatisfiable as error:
+            raise RangeNotSatisfiableError(file_size) from error
 
 
 def _version(

@@ -26,6 +26,7 @@ from service.errors import (
     MethodNotAllowedError,
     ModelInputMismatchError,
     NotFoundError,
+    RangeNotSatisfiableError,
     ServiceError,
     UnauthenticatedError,
     UnavailableError,
@@ -36,7 +37,6 @@ MEDIA_TYPE = "application/problem+json"
 ECHO_LIMIT = 200
 DETAIL_LIMIT = 500  # ours, and may name what was found
 FAULT_LIMIT = 100
-RETRY_AFTER_SECONDS = 2.0
 TASK_TAGS = frozenset(get_args(TaskName))
 
 
@@ -89,6 +89,8 @@ async def answer_problem(connection: HTTPConnection, error: Exception) -> Respon
         headers["Allow"] = ", ".join(_allowed_methods(connection))
     if isinstance(problem, UnauthenticatedError):
         headers["WWW-Authenticate"] = 'Bearer realm="reprise"'
+    if isinstance(problem, RangeNotSatisfiableError):
+        headers["Content-Range"] = f"bytes */{problem.size_bytes}"
     if problem.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_seconds)))
     return Response(
@@ -118,9 +120,7 @@ def _internal() -> ServiceError:
 
 
 def _unavailable() -> UnavailableError:
-    return UnavailableError(
-        "The database does not answer.", retry_after_seconds=RETRY_AFTER_SECONDS
-    )
+    return UnavailableError("The database does not answer.")
 
 
 def _validation_error(errors: Sequence[Any]) -> ValidationError:

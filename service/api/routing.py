@@ -71,7 +71,7 @@ def requires(*scopes: Scope) -> Any:
 
 
 def idempotent(endpoint: Endpoint) -> Endpoint:
-    """Marks a creating POST: an Idempotency-Key makes its repetition harmless.
+    """Marks a POST whose repetition would do more: an Idempotency-Key makes it harmless.
 
     Its answer is stored as it is, so it must hold no secret. A route with `uploads` calls
     `answer_once` itself, when it knows what it was sent.

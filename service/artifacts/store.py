@@ -4,8 +4,11 @@
 <root>/datasets/<sha256>
 <root>/jobs/<job id>/attempt-<n>/checkpoints/step-<s>/
 <root>/jobs/<job id>/attempt-<n>/model/
-<root>/tmp/                 unfinished files; a crash leaves them to `remove_stale_temporaries`
+<root>/tmp/                 unfinished files
 ```
+
+Unfinished folders lie, hidden, beside the one they will be. A crash leaves what is unfinished to
+`remove_stale_temporaries`.
 
 Every path is made of ids, numbers and digests that the server gave out, never of a client's words.
 The database holds paths relative to the root, so that the folder may be moved or mounted elsewhere.
@@ -14,10 +17,11 @@ The database holds paths relative to the root, so that the folder may be moved o
 import errno
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from uuid import UUID
@@ -26,6 +30,7 @@ from service.errors import InsufficientStorageError
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+CHECKPOINTS = "checkpoints"
 
 
 @contextmanager
@@ -87,8 +92,8 @@ class ArtifactStore:
     def attempt_dir(self, job_id: UUID, attempt: int) -> Path:
         return self.job_dir(job_id) / f"attempt-{attempt:d}"
 
-    def checkpoint_dir(self, job_id: UUID, attempt: int, step: int) -> Path:
-        return self.attempt_dir(job_id, attempt) / "checkpoints" / f"step-{step:d}"
+    def checkpoints_dir(self, job_id: UUID, attempt: int) -> Path:
+        return self.attempt_dir(job_id, attempt) / CHECKPOINTS
 
     def model_dir(self, job_id: UUID, attempt: int) -> Path:
         return self.attempt_dir(job_id, attempt) / "model"
@@ -138,15 +143,36 @@ class ArtifactStore:
     def remove_dataset(self, sha256: str) -> None:
         self.dataset_path(sha256).unlink(missing_ok=True)
 
+    def jobs_with_checkpoints(self) -> list[UUID]:
+        """Jobs with a folder of checkpoints, whether there is one in it or not."""
+        found = set()
+        for path in self._jobs.glob(f"*/attempt-*/{CHECKPOINTS}"):
+            with suppress(ValueError):  # a folder that somebody else made
+                found.add(UUID(path.parent.parent.name))
+        return sorted(found)
+
+    def remove_checkpoints(self, job_id: UUID) -> None:
+        """Removes those of every attempt; what cannot be removed stays."""
+        for folder in self.job_dir(job_id).glob(f"attempt-*/{CHECKPOINTS}"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def remove_stale_temporaries(self, older_than_seconds: float) -> int:
-        """Removes what crashed uploads left behind; returns how many files."""
+        """Removes what crashed uploads and trainers left behind; returns how much."""
         removed = 0
         limit = time.time() - older_than_seconds
-        for path in self._temporary.glob("*"):
+        for path in (
+            *self._temporary.glob("*"),
+            *self._jobs.glob(f"*/attempt-*/{CHECKPOINTS}/.step-*"),
+            *self._jobs.glob("*/attempt-*/.model*"),
+        ):
             try:
-                if path.stat().st_mtime < limit:
+                if path.stat().st_mtime >= limit:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
-                    removed += 1
+                removed += 1
             except FileNotFoundError:  # another process was faster
                 continue
         return removed

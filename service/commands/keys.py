@@ -65,7 +65,9 @@ def list_keys(
 
     with open_database(data) as database, database.transaction() as db:
         owner = store.get_workspace(db, workspace)
-        keys, _ = read_page(db, ApiKey, owner.id, PageRequest(limit=MAX_LISTED))
+        keys, _ = read_page(
+            db, ApiKey, ApiKey.workspace_id == owner.id, PageRequest(limit=MAX_LISTED)
+        )
         views = [_view(key) for key in keys]
     if as_json:
         print_json(views)

@@ -7,6 +7,7 @@ be trained on nonsense. Times likewise. A missing cell is allowed anywhere and c
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import polars as pl
@@ -14,7 +15,7 @@ import polars as pl
 from service.datasets.batches import Batch
 from service.datasets.names import is_numeric_by_name, is_text_by_name, is_time_by_name
 from service.datasets.places import Place, shown, wrong
-from service.datasets.times import find_format, parse
+from service.datasets.times import UNDECIDED, parse, possible_formats
 from service.errors import DatasetNonfiniteError, DatasetUnparseableError, ServiceError
 
 ColumnType = Literal["number", "text", "time", "list"]
@@ -30,6 +31,14 @@ LOOKS_NUMERIC = r"^[+-]?(\d{1,3}([ ,.']\d{3})+|\d+)([,.]\d+)?([eE][+-]?\d+)?\s*%
 
 
 @dataclass
+class FormatSeen:
+    """What one format made of a column of times so far."""
+
+    times: int = 0
+    first_untimely: tuple[Place, str] | None = None
+
+
+@dataclass
 class Column:
     """What was seen of one column so far."""
 
@@ -41,9 +50,9 @@ class Column:
     numeric_looking: int = 0
     first_odd: tuple[Place, str] | None = None  # the first cell that is not a finite number
     may_be_number: bool = True
-    time_format: str | None = None
-    times: int = 0
-    first_untimely: tuple[Place, str] | None = None
+    # All that could be meant, in the order of `FORMATS`: the first rows may fit several.
+    formats: dict[str, FormatSeen] = field(default_factory=dict)
+    first_undecided: tuple[Place, str] | None = None  # two formats read it as different times
     chars: int = 0
     distinct: set[str] | None = field(default_factory=set)  # None: more than MAX_DISTINCT
 
@@ -56,6 +65,30 @@ class Column:
         if self._is_mostly(self.times, is_time_by_name(self.name)):
             return "time"
         return "text"
+
+    @property
+    def times(self) -> int:
+        return max((seen.times for seen in self.formats.values()), default=0)
+
+    @property
+    def time_format(self) -> str | None:
+        """The format that most cells fit; None if there is none or `undecided` says why."""
+        best = self._best_formats
+        return best[0] if best and self.undecided is None else None
+
+    @property
+    def undecided(self) -> ServiceError | None:
+        """What is wrong where two formats fit all cells alike and tell different times."""
+        best = self._best_formats
+        if len(best) < 2 or self.first_undecided is None:
+            return None
+        place, value = self.first_undecided
+        message = f"{shown(value)} may be {' or '.join(best)}, and so may every cell: {UNDECIDED}"
+        return wrong(DatasetUnparseableError, place, message)
+
+    @property
+    def _best_formats(self) -> list[str]:
+        return [form for form, seen in self.formats.items() if seen.times == self.times]
 
     def _is_mostly(self, count: int, is_named_so: bool) -> bool:
         """Whether this share of the cells makes the column one of their kind."""
@@ -71,10 +104,13 @@ class Column:
             place, value = self.first_odd
             message = f"{shown(value)} is not a finite number{_hint(value)}"
             return place, wrong(DatasetNonfiniteError, place, message)
-        if self.type == "time" and self.times < self.filled and self.first_untimely:
-            place, value = self.first_untimely
-            message = f"{shown(value)} is not a time of the form {self.time_format}"
-            return place, wrong(DatasetUnparseableError, place, message)
+        if self.type == "time" and self.times < self.filled:
+            form = self._best_formats[0]
+            untimely = self.formats[form].first_untimely
+            if untimely is not None:
+                place, value = untimely
+                message = f"{shown(value)} is not a time of the form {form}"
+                return place, wrong(DatasetUnparseableError, place, message)
         return None
 
     def described(self) -> dict[str, Any]:
@@ -178,16 +214,21 @@ class ColumnScan:
             column.may_be_number = share >= MOST / 2
 
     def _look_at_times(self, column: Column, cells: pl.Series, batch: Batch) -> None:
-        if column.time_format is None and column.times == 0:
-            column.time_format = find_format(cells)
-        if column.time_format is None:
-            return
-        bad = cells.is_not_null() & parse(cells, column.time_format).is_null()
-        wrong_cells = int(bad.sum())
-        column.times += len(cells) - cells.null_count() - wrong_cells
-        if wrong_cells and column.first_untimely is None:
-            index = bad.arg_true()[0]
-            column.first_untimely = batch.place(index, column.name), cells[index]
+        if not column.formats:
+            column.formats = {form: FormatSeen() for form in possible_formats(cells)}
+        read = {form: parse(cells, form) for form in column.formats}
+        for form, times in read.items():
+            seen = column.formats[form]
+            seen.times += len(times) - times.null_count()
+            bad = cells.is_not_null() & times.is_null()
+            if seen.first_untimely is None and bad.any():
+                index = bad.arg_true()[0]
+                seen.first_untimely = batch.place(index, column.name), cells[index]
+        for one, other in pairwise(read.values()):
+            differ = (one != other).fill_null(value=False)
+            if column.first_undecided is None and differ.any():
+                index = differ.arg_true()[0]
+                column.first_undecided = batch.place(index, column.name), cells[index]
 
     def finish(self) -> list[Column]:
         """The columns with their types; raises for the first cell that does not fit its column."""

@@ -10,7 +10,6 @@ from service.settings import Settings
 class Limits:
     """Caps that hold while a file streams, so that no input decides how much memory is used."""
 
-    max_bytes: int = 2 * 2**30  # of the file, as sent and unpacked
     max_columns: int = 10_000
     max_cell_bytes: int = 2**20
 
@@ -21,9 +20,9 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.max_upload_bytes, settings.max_columns, settings.max_cell_bytes)
+        return cls(settings.max_columns, settings.max_cell_bytes)
 
     @classmethod
     def none(cls) -> Self:
         """For a file that was validated, under whatever limits held then."""
-        return cls(max_bytes=2**62, max_columns=2**31, max_cell_bytes=2**40)
+        return cls(max_columns=2**31, max_cell_bytes=2**40)

@@ -14,7 +14,7 @@ from service.datasets import labels, series, text
 from service.datasets.columns import Column, ColumnScan
 from service.datasets.formats import Format, detect
 from service.datasets.limits import Limits
-from service.datasets.roles import guess, series_roles
+from service.datasets.roles import Guess, guess, series_roles
 from service.datasets.series import SeriesRoles
 from service.datasets.table import read_batches
 from service.errors import DatasetUnparseableError
@@ -45,7 +45,7 @@ def profile_file(path: Path, filename: str | None, limits: Limits) -> dict[str, 
     columns = scan.finish()
     seen = guess(columns, scan.rows)
     parts = {
-        "series": seen.series and _describe_series(path, format, limits, seen.series),
+        "series": _try_series(path, format, limits, columns, seen),
         "labels": seen.labels and _describe_labels(path, format, limits, seen.labels),
         "text": seen.text_column and _describe_text(path, format, limits, seen.text_column),
     }
@@ -70,6 +70,26 @@ def _profile(
         "duplicates": duplicates,
         "tasks": [task for part, task in TASKS.items() if parts[part] is not None],
     }
+
+
+def _try_series(
+    path: Path, format: Format, limits: Limits, columns: Sequence[Column], seen: Guess
+) -> dict[str, Any] | None:
+    """None where the file holds no series, though something else; raises if it holds nothing else.
+
+    Two reviews of one day are no fault of theirs: series are only a guess where there are texts.
+    """
+    if seen.series is None:
+        return None
+    try:
+        for column in columns:
+            if column.name == seen.series[0].time and column.undecided is not None:
+                raise column.undecided
+        return _describe_series(path, format, limits, seen.series)
+    except DatasetUnparseableError:
+        if seen.labels is None and seen.text_column is None:
+            raise
+        return None
 
 
 def _describe_series(

@@ -1,7 +1,6 @@
 """Reads a validated file: as the examples of a job, or its first rows for people."""
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
 from service.datasets.labels import LabelRoles, read_labelled
 from service.datasets.limits import Limits
-from service.datasets.lines import BYTE_ORDER_MARK, Lines
+from service.datasets.lines import BYTE_ORDER_MARK
 from service.datasets.profile import format_of
 from service.datasets.roles import series_roles
 from service.datasets.series import read_series
@@ -72,16 +71,26 @@ def _corpus(path: Path, profile: Mapping[str, Any], config: GenerationConfig) ->
 
 def preview(path: Path, profile: Mapping[str, Any], rows: int) -> list[dict[str, Any]]:
     """The first rows, cells as they stand in the file; long texts and lists are cut."""
-    limits = Limits.none()
     if profile["format"] == "text":
-        lines = islice(Lines(path, limits.max_row_bytes), rows)
-        return [{"text": _cut(line.rstrip("\r\n"))} for line in lines]
+        return [{"text": _cut(line)} for line in _first_lines(path, rows)]
     first = read_first(path, format_of(profile), rows)
     names = [column["name"] for column in profile["columns"]]
     return [
         {name: _cut(row.get(name)) for name in names}
         for row in first.frame.head(rows).iter_rows(named=True)
     ]
+
+
+def _first_lines(path: Path, rows: int) -> list[str]:
+    """At most so many lines; fewer where long ones come first. No line is held whole."""
+    enough_bytes = 4 * (SHOWN_CELL_CHARS + 1)  # to show a line cut
+    with path.open("rb") as file:
+        # Then to the end of the last line, unless it is known to be too long to be shown.
+        head = file.read(rows * enough_bytes) + file.readline(enough_bytes)
+    # It was checked to be UTF-8: only a character that is cut at the end is ignored.
+    text = head.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "ignore")
+    lines = text.removesuffix("\n").split("\n")
+    return [line.rstrip("\r") for line in lines[:rows]]
 
 
 def _cut(cell: Any) -> Any:

@@ -10,12 +10,14 @@ from service.datasets.labels import SPLIT_NAMES, LabelRoles
 from service.datasets.names import LABELS, SERIES, SPLITS, TARGETS, TEXTS, TIMES, first_named
 from service.datasets.places import shown
 from service.datasets.series import SeriesRoles
+from service.datasets.times import UNDECIDED
 from service.errors import Fault, ValidationError
 
 NUMERIC_TIMES = ("timestamp", "datetime", "time", "date", "ds", "year")
 ROW_NUMBERS = frozenset({"column_1", "unnamed: 0", "index", "row"})
 MAX_LABELS_BY_TYPE = 50
 LONG_TEXT_CHARS = 12
+MAX_SERIES_BY_TYPE = 3  # columns to try: each takes one more pass over the file
 MAX_CANDIDATES = 100  # a table of more numbers without a time is no series
 
 
@@ -139,8 +141,10 @@ def _series_choices(
         and c.distinct is not None
         and not c.nulls
         and 1 < len(c.distinct) <= rows // 2
+        # With fewer ids and times than that some time stands twice for certain.
+        and (time.distinct is None or len(c.distinct) * len(time.distinct) >= rows)
     )
-    by_type = [name for _, name in few]
+    by_type = [name for _, name in few[:MAX_SERIES_BY_TYPE]]
     named = [by_name] if by_name and not _nulls(others, by_name) else []
     order = [*named, None, *by_type]
     return [SeriesRoles(target, time_name, name, form) for name in order]
@@ -158,6 +162,7 @@ def assign_columns(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig
     match config:
         case ForecastingConfig():
             data = _assign(config.data, profile, "series", _FORECASTING)
+            _refuse_undecided(data.time_column, profile)
         case ClassificationConfig():
             data = _assign(config.data, profile, "labels", _CLASSIFICATION)
         case GenerationConfig():
@@ -207,6 +212,12 @@ def _assign(data: Any, profile: Mapping[str, Any], part: str, wanted: _Wanted) -
                 raise _refused(field, f"{shown(name)} is used for two things")
             names = [each for each in update.values() if each is not None]
     return data.model_copy(update=update)
+
+
+def _refuse_undecided(time: str | None, profile: Mapping[str, Any]) -> None:
+    for column in profile["columns"]:
+        if column["name"] == time and column["type"] == "time" and column["format"] is None:
+            raise _refused("time_column", f"{shown(time)}: {UNDECIDED}")
 
 
 def _refused(field: str, message: str) -> ValidationError:

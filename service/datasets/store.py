@@ -38,16 +38,22 @@ def create_dataset(
     return dataset
 
 
-def get_dataset(db: Session, workspace_id: UUID, dataset_id: UUID) -> Dataset:
+def get_dataset(
+    db: Session, workspace_id: UUID, dataset_id: UUID, *, for_update: bool = False
+) -> Dataset:
     """Raises NotFoundError for one that is deleted or of another workspace."""
-    return _get(db, workspace_id, dataset_id)
+    dataset = db.get(Dataset, dataset_id, with_for_update=for_update or None)
+    if dataset is None or dataset.workspace_id != workspace_id or dataset.deleted_at is not None:
+        raise NotFoundError("There is no such data set.")
+    return dataset
 
 
 def list_datasets(
     db: Session, workspace_id: UUID, page: PageRequest
 ) -> tuple[Sequence[Dataset], bool]:
     """Newest first; and whether there are older ones."""
-    return read_page(db, Dataset, workspace_id, page, Dataset.deleted_at.is_(None))
+    owned = Dataset.workspace_id == workspace_id
+    return read_page(db, Dataset, owned, page, Dataset.deleted_at.is_(None))
 
 
 def delete_dataset(db: Session, workspace_id: UUID, dataset_id: UUID) -> None:
@@ -55,7 +61,7 @@ def delete_dataset(db: Session, workspace_id: UUID, dataset_id: UUID) -> None:
 
     Raises ConflictError while a job that is queued or running uses it.
     """
-    dataset = _get(db, workspace_id, dataset_id, with_for_update=True)
+    dataset = get_dataset(db, workspace_id, dataset_id, for_update=True)
     job = db.scalar(
         select(Job.id)
         .where(Job.dataset_id == dataset_id, Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
@@ -75,10 +81,3 @@ def lock_bytes(db: Session, sha256: str) -> None:
 def has_bytes(db: Session, sha256: str) -> bool:
     """Whether any data set, deleted or not, of any workspace, holds these bytes."""
     return db.scalar(select(Dataset.id).where(Dataset.sha256 == sha256).limit(1)) is not None
-
-
-def _get(db: Session, workspace_id: UUID, dataset_id: UUID, **options: Any) -> Dataset:
-    dataset = db.get(Dataset, dataset_id, **options)
-    if dataset is None or dataset.workspace_id != workspace_id or dataset.deleted_at is not None:
-        raise NotFoundError("There is no such data set.")
-    return dataset

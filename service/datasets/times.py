@@ -30,6 +30,7 @@ FORMATS = (
     "%d/%m/%Y %H:%M",
     "%d/%m/%Y %H:%M:%S%.f",
 )
+UNDECIDED = "days and months cannot be told apart; write times as YYYY-MM-DD"
 TIME_STARTS = r"^\s*\d{1,4}[-/.]\d{1,2}"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,14 +42,15 @@ SEASONS = {"15m": 96, "30m": 48, "1h": 24, "1d": 7, "1w": 52, "1mo": 12, "1q": 4
 REGULAR_SHARE = 0.5
 
 
-def find_format(cells: pl.Series) -> str | None:
-    """The form that most of these texts are written in; None if it is none of `FORMATS`."""
+def possible_formats(cells: pl.Series) -> list[str]:
+    """Those of `FORMATS` that some of these texts fit; none unless one fits most of them."""
     filled = cells.drop_nulls()
     if filled.is_empty() or not filled.head(100).str.contains(TIME_STARTS).mean():
-        return None
-    counts = [int(parse(filled, form).is_not_null().sum()) for form in FORMATS]
-    best = max(counts)
-    return FORMATS[counts.index(best)] if best > len(filled) // 2 else None
+        return []
+    counts = {form: int(parse(filled, form).is_not_null().sum()) for form in FORMATS}
+    if max(counts.values()) <= len(filled) // 2:
+        return []
+    return [form for form, count in counts.items() if count]
 
 
 def parse(cells: pl.Series, form: str) -> pl.Series:

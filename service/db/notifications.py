@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 JOB_EVENTS = "reprise_job_events"  # {"job_id": str, "seq": int}
 MODEL_VERSIONS = "reprise_model_versions"  # {"artifact_path": str, "artifact_sha256": str}
+RETRY_SECONDS = 1.0
 
 
 def notify(db: Session, channel: str, payload: Mapping[str, Any]) -> None:
@@ -41,14 +42,11 @@ class Listener:
         channels: tuple[str, ...],
         on_news: Callable[[str, dict[str, Any]], None],
         on_gap: Callable[[], None],
-        *,
-        retry_seconds: float = 1.0,
     ) -> None:
         self._conninfo = database_url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._channels = channels
         self._on_news = on_news
         self._on_gap = on_gap
-        self._retry_seconds = retry_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pg-listener", daemon=True)
 
@@ -65,7 +63,7 @@ class Listener:
                 self._listen()
             except psycopg.Error as error:
                 log.warning("lost the listening connection: %s", error)
-                self._stopping.wait(self._retry_seconds)
+                self._stopping.wait(RETRY_SECONDS)
 
     def _listen(self) -> None:
         with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5) as connection:

@@ -1,4 +1,4 @@
-"""Reads one page of records of a workspace, newest first."""
+"""Reads one page of records that belong to a workspace or a model, newest first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from service.db.tables import InWorkspace
+from service.db.tables import WithId
 from service.errors import Fault, ValidationError
 
-Record = TypeVar("Record", bound=InWorkspace)
+Record = TypeVar("Record", bound=WithId)
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,17 @@ class PageRequest:
 def read_page(
     db: Session,
     table: type[Record],
-    workspace_id: UUID,
+    owned: ColumnElement[bool],
     page: PageRequest,
     *conditions: ColumnElement[bool],
 ) -> tuple[Sequence[Record], bool]:
-    """The page, and whether there are older records."""
-    query = select(table).where(table.workspace_id == workspace_id, *conditions)
+    """The page, and whether there are older records.
+
+    `owned` says whose list it is: `after` must be in it, also where the conditions hide it now.
+    """
+    query = select(table).where(owned, *conditions)
     if page.after is not None:
-        known = select(table.id).where(table.id == page.after, table.workspace_id == workspace_id)
+        known = select(table.id).where(table.id == page.after, owned)
         if db.scalar(known) is None:
             fault = Fault(("query", "after"), "is not the id of a record of this list")
             raise ValidationError("The page cannot be found.", faults=[fault])

@@ -86,7 +86,7 @@ class Dataset(InWorkspace, Base):
 
 
 class Job(InWorkspace, Base):
-    """One piece of work. Every change is one guarded UPDATE in `service.jobs.store`."""
+    """One piece of work. Every change is one guarded UPDATE in `service.jobs.transitions`."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -117,7 +117,7 @@ class Job(InWorkspace, Base):
     worker_id: Mapped[UUID | None]
     lease_expires_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
-    checkpoint: Mapped[dict[str, Any] | None]  # the last good one: attempt, step, path
+    checkpoint: Mapped[dict[str, Any] | None]  # service.jobs.progress.Checkpoint
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     error: Mapped[dict[str, Any] | None]  # type, detail

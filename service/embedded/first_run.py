@@ -18,7 +18,9 @@ def prepare_database(settings: Settings) -> str | None:
         migrate(database.engine)
         with database.transaction() as db:
             workspace = ensure_workspace(db, WORKSPACE)
-            keys, _ = read_page(db, ApiKey, ApiKey.workspace_id == workspace.id, PageRequest(limit=1))
+            keys, _ = read_page(
+                db, ApiKey, ApiKey.workspace_id == workspace.id, PageRequest(limit=1)
+            )
             if keys:
                 return None
             _, key = create_key(db, workspace.id, "admin", ALL_SCOPES)

@@ -93,8 +93,8 @@ class _Batch:
             self.state = self.state.select(wanted) if wanted else None
 
     def join(self, rows: list[_Row], state: HiddenState) -> None:
-        self.rows = self.rows + rows
         self.state = state if self.state is None else HiddenState.cat([self.state, state])
+        self.rows = self.rows + rows
 
 
 class Decoder:
@@ -131,15 +131,16 @@ class Decoder:
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def fail_all(self, error: Exception) -> list[tuple[Generation, Exception]]:
-        """Forgets everything; returns whom to tell."""
-        held = (row.generation for rows in self._held_rows() for row in rows)
-        unfinished = dict.fromkeys([*self._waiting, *held])
+    def fail_all(self, error: Exception) -> list[tuple[Generation, GenerationEvent | Exception]]:
+        """Forgets everything; returns what the broken turn had to tell, then the errors."""
+        held = [row.generation for rows in self._held_rows() for row in rows]
+        for generation in [*self._waiting, *held]:
+            self._fail(generation, error)
         self._waiting.clear()
         self._prompts.clear()
         self._batches.clear()
-        self._outbox.clear()
-        return [(generation, error) for generation in unfinished]
+        outbox, self._outbox = self._outbox, []
+        return outbox
 
     def _held_rows(self) -> list[list[_Row]]:
         prompts = [prompt.rows for prompt in self._prompts]
@@ -191,40 +192,42 @@ class Decoder:
             piece = prompt.tokens[prompt.read : prompt.read + budget]
             try:
                 logits_v, prompt.state = prompt.generation.model.prefill(piece, prompt.state)
+                prompt.read += len(piece)
+                if prompt.read == len(prompt.tokens):
+                    self._begin(prompt, logits_v)
             except Exception as error:
                 self._fail(prompt.generation, error)
                 self._prompts.popleft()
                 continue
             budget -= len(piece)
-            prompt.read += len(piece)
             if prompt.read == len(prompt.tokens):
                 self._prompts.popleft()
-                self._begin(prompt, logits_v)
 
     def _begin(self, prompt: _Prompt, logits_v: Tensor) -> None:
         """Draws the first token of each text; those that go on join their network's batch."""
         alive = self._draw(prompt.rows, logits_v.expand(len(prompt.rows), -1))
         if alive:
             model = prompt.generation.model
+            state = prompt.state.select([0] * len(alive))
             batch = self._batches.setdefault(id(model), _Batch(model))
-            batch.join([prompt.rows[i] for i in alive], prompt.state.select([0] * len(alive)))
+            batch.join([prompt.rows[i] for i in alive], state)
 
     def _step(self, batch: _Batch) -> None:
         assert batch.state is not None
         tokens_b = torch.tensor([row.last for row in batch.rows])
         try:
             logits_bv, batch.state = batch.model.step(tokens_b, batch.state)
+            alive = self._draw(batch.rows, logits_bv)
         except Exception as error:
             for row in batch.rows:
                 self._fail(row.generation, error)
-            batch.keep([])
-            return
-        batch.keep(self._draw(batch.rows, logits_bv))
+            alive = []
+        batch.keep(alive)
 
     def _draw(self, rows: list[_Row], logits_bv: Tensor) -> list[int]:
         """One token for each row; returns the rows that go on.
 
-        A row whose logits are not finite fails alone: drawn with the others it would fail them.
+        A row whose logits are not finite, or whose token has no text, fails alone.
         """
         for i in torch.nonzero(~torch.isfinite(logits_bv).all(dim=1)).flatten().tolist():
             self._fail(rows[i].generation, ArithmeticError("the network's output is not finite"))
@@ -239,7 +242,11 @@ class Decoder:
         )
         alive = []
         for i, token, logprob in zip(drawn, tokens, logprobs, strict=True):
-            events = rows[i].take(token, logprob)
+            try:
+                events = rows[i].take(token, logprob)
+            except Exception as error:
+                self._fail(rows[i].generation, error)
+                continue
             self._outbox.extend((rows[i].generation, event) for event in events)
             if not isinstance(events[-1], TextFinished):
                 alive.append(i)

@@ -147,10 +147,19 @@ class Engine:
                 mean_bt, quantiles_bqt = await self._work(turns)
                 return Forecasts(steps, mean_bt, quantiles_bqt)
 
-    async def classify(self, version: ServedVersion, texts: Sequence[str]) -> Classifications:
+    async def classify(
+        self, version: ServedVersion, texts: Sequence[str], *, max_scores: int | None = None
+    ) -> Classifications:
+        """Raises ValidationError where there would be more than `max_scores` texts x labels."""
         with self._admitted():
             async with self.models.borrow(version.folder, version.sha256) as loaded:
                 model = cast("predictors.Classifier", loaded)
+                scores = len(texts) * len(model.labels)
+                if max_scores is not None and scores > max_scores:
+                    raise ValidationError(
+                        f"The answer would hold {scores} scores, the limit is {max_scores}: "
+                        "ask for fewer texts, or not for all scores."
+                    )
                 return Classifications(
                     model.labels, *await self._work(classify_in_turns(model, texts))
                 )
@@ -174,9 +183,7 @@ class Engine:
     def _admitted(self) -> Iterator[None]:
         """A place among the requests in flight; OverloadedError where there is none."""
         if self._in_flight >= self._max_concurrent:
-            raise OverloadedError(
-                f"{self._max_concurrent} predictions are in flight already.", retry_after_seconds=1
-            )
+            raise OverloadedError(f"{self._max_concurrent} predictions are in flight already.")
         self._in_flight += 1
         try:
             yield
@@ -264,7 +271,7 @@ class Engine:
 
     def _abandon(self) -> None:
         """Nobody shall wait for an engine that has ended."""
-        error = UnavailableError("The inference engine has stopped.", retry_after_seconds=5)
+        error = UnavailableError("The inference engine has stopped.")
         if self._decoder:
             self._receive(self._decoder, wait=False)
             self._tell(self._decoder.fail_all(error))

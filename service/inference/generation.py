@@ -11,12 +11,13 @@ if TYPE_CHECKING:  # the server makes these without paying for torch
 
 
 class Generation:
-    """Made on the event loop. The thread reads everything and writes nothing but its rows."""
+    """Made on the event loop. The thread reads everything and writes nothing but `cancelled`, which
+    both sides only ever set."""
 
     def __init__(self, request: GenerationRequest, model: "Generator") -> None:
         self.request = request
         self.model = model
-        self.cancelled = False  # set by the event loop, seen by the thread before the next step
+        self.cancelled = False  # nobody listens or it failed: its rows leave before the next step
         self._arrived: asyncio.Queue[GenerationEvent | Exception] = asyncio.Queue()
 
     def arrive(self, event: GenerationEvent | Exception) -> None:

@@ -102,9 +102,7 @@ class LoadedModels:
             )
             victim = next(idle, None)
             if victim is None:
-                raise OverloadedError(
-                    f"All {self._max_loaded} networks in memory are in use.", retry_after_seconds=1
-                )
+                raise OverloadedError(f"All {self._max_loaded} networks in memory are in use.")
             del self._entries[victim]
 
     def _drop_replaced(self, sha256: str, entry: _Entry) -> None:

@@ -17,9 +17,6 @@ class ServedVersion:
     folder: Path
     sha256: str  # of the manifest in the folder
 
-    def __str__(self) -> str:
-        return f"{self.name}:{self.version}"
-
 
 @dataclass(frozen=True)
 class GenerationRequest:

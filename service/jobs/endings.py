@@ -4,14 +4,15 @@ A cancel that was accepted before the end wins over every other ending, so the c
 answered 202 never sees the model published after all.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Uuid, any_, func, literal, null, select, update
 from sqlalchemy.orm import Session
 
 from service.db.tables import Job
-from service.jobs.states import JobState
+from service.jobs.states import NOTHING_TO_RESUME, JobState
 from service.jobs.transitions import Attempt, lock, move
 from service.registry.store import register_version
 
@@ -101,6 +102,28 @@ def expire_leases(
     return [
         (job.id, _give_up_or_requeue(db, job, "lease_expired", detail, max_crashes)) for job in jobs
     ]
+
+
+def forget_checkpoints(db: Session, job_ids: Sequence[UUID], *, limit: int) -> Sequence[UUID]:
+    """Those of the jobs, at most `limit`, whose checkpoints nobody will resume from any more.
+
+    Their rows name none after this, so the folders may go after the commit.
+    """
+    over = db.scalars(
+        select(Job.id)
+        .where(
+            Job.id == any_(literal(list(job_ids), ARRAY(Uuid))), Job.state.in_(NOTHING_TO_RESUME)
+        )
+        .order_by(Job.id)
+        .limit(limit)
+    ).all()
+    db.execute(
+        update(Job)
+        .where(Job.id.in_(over), Job.checkpoint.is_not(null()))
+        .values(checkpoint=null())
+        .execution_options(synchronize_session=False)
+    )
+    return over
 
 
 def _give_up_or_requeue(

@@ -40,10 +40,13 @@ def record_checkpoint(
 ) -> str | None:
     """Makes a saved and synced folder the one to resume from; returns one that is needed no more.
 
-    This is the progress that clears the count of crashes.
+    This is the progress that clears the count of crashes. Saying the same one twice changes
+    nothing: whoever lost the connection during a commit has to repeat it.
     """
     job = lock(db, attempt)
     older = job.checkpoint
+    if older and older["path"] == path:
+        return None
     obsolete = (older.get("previous") or {}).get("path") if older else None
     newest: Checkpoint = {
         "attempt": attempt.number,

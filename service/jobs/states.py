@@ -17,15 +17,17 @@ class JobState(StrEnum):
     # One attempt holds the lease. A crash lets the lease run out: the reaper puts the job back, and
     # the attempt number shuts the old worker out.
     RUNNING = "running"
-    # Final. The model version was registered in the same transaction.
+    # Final. The model version was registered in the same transaction. A crash leaves checkpoints
+    # on disk that no row names: the reaper removes them.
     SUCCEEDED = "succeeded"
     # Final. `error` says why; the last good checkpoint is kept.
     FAILED = "failed"
-    # Final. Somebody asked for it.
+    # Final. Somebody asked for it. Checkpoints on disk: as with `succeeded`.
     CANCELLED = "cancelled"
 
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+NOTHING_TO_RESUME = TERMINAL - {JobState.FAILED}  # final, and without checkpoints
 
 
 class Transition(NamedTuple):

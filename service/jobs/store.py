@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from service.db.paging import PageRequest, read_page
-from service.db.tables import Job, JobAttempt, JobEvent, ModelVersion, Workspace
+from service.db.tables import Job, JobEvent, ModelVersion, Workspace
 from service.errors import ConflictError, NotFoundError, QuotaExceededError
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.transitions import Attempt, NewEvent, append, move, write
@@ -50,8 +50,7 @@ def submit(
     )
     if queued is not None and queued >= max_queued:
         raise QuotaExceededError(
-            f"{queued} jobs of this workspace are queued, and {max_queued} are allowed.",
-            retry_after_seconds=30,
+            f"{queued} jobs of this workspace are queued, and {max_queued} are allowed."
         )
     require_task(db, workspace_id, model_name, config["task"])
     job = Job(
@@ -100,7 +99,7 @@ def list_jobs(
         conditions.append(Job.state == state)
     if task is not None:
         conditions.append(Job.task == task)
-    jobs, has_more = read_page(db, Job, workspace_id, page, *conditions)
+    jobs, has_more = read_page(db, Job, Job.workspace_id == workspace_id, page, *conditions)
     return _rows(db, jobs), has_more
 
 
@@ -117,12 +116,6 @@ def events_after(
 def is_last(event: JobEvent) -> bool:
     """Whether no event can follow: the job reached a state that is final."""
     return event.type == "state" and event.data["to"] in TERMINAL
-
-
-def attempts(db: Session, job_id: UUID) -> Sequence[JobAttempt]:
-    return db.scalars(
-        select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.attempt)
-    ).all()
 
 
 def request_cancel(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, null, select, update
 from sqlalchemy.orm import Session
 
 from service.db.notifications import JOB_EVENTS, notify
 from service.db.tables import Job, JobAttempt, JobEvent
-from service.jobs.states import TERMINAL, JobState, is_allowed
+from service.jobs.states import NOTHING_TO_RESUME, TERMINAL, JobState, is_allowed
 
 EventType = Literal["state", "metrics", "checkpoint", "message"]
 
@@ -38,11 +38,15 @@ class NewEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def lock(db: Session, attempt: Attempt, *, state: JobState = JobState.RUNNING) -> Job:
-    """The job's row, locked until the end of the transaction, if the attempt still owns it."""
+def lock(db: Session, attempt: Attempt) -> Job:
+    """The running job's row, locked until the transaction ends, if the attempt still owns it."""
     job = db.scalar(
         select(Job)
-        .where(Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == state)
+        .where(
+            Job.id == attempt.job_id,
+            Job.attempt == attempt.number,
+            Job.state == JobState.RUNNING,
+        )
         .with_for_update()
         .execution_options(populate_existing=True)
     )
@@ -92,6 +96,8 @@ def move(
         changes |= {"worker_id": None, "lease_expires_at": None}
     if target in TERMINAL:
         changes["finished_at"] = func.clock_timestamp()
+    if target in NOTHING_TO_RESUME:
+        changes["checkpoint"] = null()  # the folders go after the commit
     if target is JobState.QUEUED:
         changes["queued_at"] = func.clock_timestamp()
     data = {"from": source, "to": target, "reason": reason, **(detail or {})}

@@ -48,10 +48,17 @@ class Waker:
         )
 
     def wake(self, queue: str, *, passes: int = 0) -> bool:
-        """Rings one worker of `queue`; `passes` counts the workers that were busy before it."""
+        """Rings one worker of `queue`; `passes` counts the workers that were busy before it.
+
+        The message names its queue: a worker that serves several passes it on to the right one.
+        """
         try:
             self._celery.send_task(
-                WAKE_TASK, args=[passes], queue=wake_queue(queue), retry=False, ignore_result=True
+                WAKE_TASK,
+                args=[queue, passes],
+                queue=wake_queue(queue),
+                retry=False,
+                ignore_result=True,
             )
         except Exception as error:  # whatever the client of the moment raises: it was a hint
             log.warning("no wake-up was sent to %s: %s", queue, error)

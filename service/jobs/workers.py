@@ -13,6 +13,7 @@ from service.jobs.states import JobState
 from service.jobs.transitions import Attempt, NewEvent, write
 
 CPU, GPU = "cpu", "gpu"
+FORGET_SECONDS = 24 * 3600.0  # a worker not heard of for so long is not listed
 SERVES = {CPU: (CPU,), GPU: (GPU, CPU)}  # queues that a worker of a queue claims from
 
 
@@ -57,9 +58,7 @@ def stopped(db: Session, worker_id: UUID) -> None:
     )
 
 
-def list_workers(
-    db: Session, *, live_seconds: float, forget_seconds: float = 24 * 3600.0
-) -> Sequence[WorkerRow]:
+def list_workers(db: Session, *, live_seconds: float) -> Sequence[WorkerRow]:
     """Workers heard of lately, newest first, with the jobs that each one runs."""
     running = (
         select(func.count())
@@ -69,7 +68,7 @@ def list_workers(
     )
     rows = db.execute(
         select(Worker, _live(live_seconds), running)
-        .where(Worker.seen_at > func.clock_timestamp() - timedelta(seconds=forget_seconds))
+        .where(Worker.seen_at > func.clock_timestamp() - timedelta(seconds=FORGET_SECONDS))
         .order_by(Worker.started_at.desc())
         .limit(200)
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from service.errors import Fault, ValidationError
 
 PRODUCTION = "production"
+REFERENCE_FORM = "write a model as name, name@alias or name:version"
 # A name is part of an address and of a command line: no slash, no dot in front, nothing to quote.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,49}$"
@@ -25,9 +26,6 @@ class Reference:
     alias: str | None
     version: int | None
 
-    def __str__(self) -> str:
-        return f"{self.name}:{self.version}" if self.version else f"{self.name}@{self.alias}"
-
 
 def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
@@ -37,10 +35,9 @@ def parse_reference(text: str) -> Reference:
     """Reads a reference; raises ValidationError at `model` where it is none."""
     match = _REFERENCE.fullmatch(text)
     if match is None:
-        message = "write a model as name, name@alias or name:version"
         raise ValidationError(
-            f"{text[:200]!r} does not name a model: {message}",
-            faults=[Fault(("body", "model"), message)],
+            f"{text[:200]!r} does not name a model: {REFERENCE_FORM}",
+            faults=[Fault(("body", "model"), REFERENCE_FORM)],
         )
     name, alias, version = match.group("name", "alias", "version")
     if version:

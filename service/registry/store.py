@@ -134,7 +134,7 @@ def get_model(db: Session, workspace_id: UUID, name: str) -> Model:
 
 def list_models(db: Session, workspace_id: UUID, page: PageRequest) -> tuple[Sequence[Model], bool]:
     """Newest first, and whether there are more."""
-    return read_page(db, Model, workspace_id, page)
+    return read_page(db, Model, Model.workspace_id == workspace_id, page)
 
 
 def get_version(db: Session, model: Model, number: int) -> ModelVersion:
@@ -152,11 +152,7 @@ def list_versions(
     db: Session, model: Model, page: PageRequest
 ) -> tuple[Sequence[ModelVersion], bool]:
     """Newest first, and whether there are more."""
-    query = select(ModelVersion).where(ModelVersion.model_id == model.id)
-    if page.after is not None:
-        query = query.where(ModelVersion.id < page.after)
-    found = db.scalars(query.order_by(ModelVersion.id.desc()).limit(page.limit + 1)).all()
-    return found[: page.limit], len(found) > page.limit
+    return read_page(db, ModelVersion, ModelVersion.model_id == model.id, page)
 
 
 def aliases_of(db: Session, model_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
@@ -194,11 +190,7 @@ def list_deployments(
     db: Session, model: Model, page: PageRequest
 ) -> tuple[Sequence[Deployment], bool]:
     """The log of alias moves, newest first, and whether there are more."""
-    query = select(Deployment).where(Deployment.model_id == model.id)
-    if page.after is not None:
-        query = query.where(Deployment.id < page.after)
-    found = db.scalars(query.order_by(Deployment.id.desc()).limit(page.limit + 1)).all()
-    return found[: page.limit], len(found) > page.limit
+    return read_page(db, Deployment, Deployment.model_id == model.id, page)
 
 
 def move_alias(db: Session, workspace_id: UUID, name: str, alias: str, number: int) -> Model:

@@ -5,6 +5,8 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +14,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from service.api import datasets
+from service.app import FILES_AT_ONCE
 from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope
 from service.datasets.ingest import Intake
+from service.datasets.profile import profile_file
 from service.db.engine import Database
 from service.db.tables import Dataset, Job, Workspace
 from service.errors import InsufficientStorageError
@@ -404,6 +409,28 @@ def test_equal_uploads_at_the_same_time(
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["id"] for answer in answers}) == 8
     assert len(files_of(settings)) == 1
+
+
+def test_few_files_are_read_at_once(
+    client: TestClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every upload took a thread of its own, and with all of them busy nothing else went on."""
+    lock = Lock()
+    running: list[int] = [0]
+
+    def slow(*arguments: Any) -> dict[str, Any]:
+        with lock:
+            running.append(running[-1] + 1)
+        sleep(0.05)
+        with lock:
+            running.append(running[-1] - 1)
+        return profile_file(*arguments)
+
+    monkeypatch.setattr(datasets, "profile_file", slow)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: upload(client, headers), range(6)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert max(running) == FILES_AT_ONCE
 
 
 def test_scopes_are_needed(client: TestClient, make_key: MakeKey) -> None:

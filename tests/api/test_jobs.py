@@ -325,8 +325,11 @@ def test_cancel(
     assert cancel(running) == cancel(running) == (202, "running")
     assert client.get(f"/api/v1/jobs/{running}", headers=headers).json()["cancel_requested"]
     with database.transaction() as db:
+        record_checkpoint(db, attempt, step=1, path="x/1", sha256="c" * 64)
         endings.release(db, attempt)
     assert cancel(running) == (202, "cancelled")
+    kept = client.get(f"/api/v1/jobs/{running}/checkpoints", headers=headers).json()
+    assert kept["data"] == []
     finished = submit(client, headers, series)["id"]
     finish(database, claimed(database))
     response = client.post(f"/api/v1/jobs/{finished}/cancel", headers=headers)

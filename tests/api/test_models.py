@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,18 @@ def test_models_are_listed_newest_first_in_pages(
     assert not rest["has_more"]
 
 
+def test_a_page_after_a_record_of_another_list_is_refused(
+    client: TestClient, headers: dict[str, str], demand: str, publish_version: Publish
+) -> None:
+    """Versions and moves had a paging of their own: any UUID was taken for a place in the list."""
+    publish_version("other", FORECASTING)
+    for part in ("versions", "deployments"):
+        theirs = client.get(f"{PATH}/other/{part}", headers=headers).json()["data"]
+        for after in (theirs[0]["id"], "01890000-0000-7000-8000-000000000000"):
+            response = client.get(f"{demand}/{part}", params={"after": after}, headers=headers)
+            assert (response.status_code, problem(response)) == (422, "validation-error")
+
+
 def test_versions_are_listed_newest_first_in_pages(
     client: TestClient, headers: dict[str, str], demand: str
 ) -> None:
@@ -132,6 +145,41 @@ def test_files_are_downloaded_as_they_were_saved(
 
 
 @pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ("bytes=0-9", 206),
+        ("bytes=-1", 206),
+        ("bytes=999999999-", 416),
+        ("bytes=0-1,999999999-", 416),
+        ("bytes=" + ",".join(["0-"] * 9_000), 200),
+        ("bytes=" + ",".join(["999999999-"] * 2_500), 200),
+        ("bytes=9-0", 200),
+        ("bytes=x", 200),
+        ("bytes", 200),
+        ("lines=1-2", 200),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_parts_of_a_file(
+    client: TestClient, headers: dict[str, str], demand: str, wanted: str, status: int
+) -> None:
+    """dashboard-22: a Range that could not be served was answered in plain text, not a problem."""
+    path = f"{demand}/versions/1/files/manifest.json"
+    whole = client.get(path, headers=headers).content
+    started = time.monotonic()
+    response = client.get(path, headers={**headers, "Range": wanted})
+    assert time.monotonic() - started < 1
+    assert response.status_code == status
+    if status == 416:
+        assert problem(response) == "range-not-satisfiable"
+        assert response.headers["content-range"] == f"bytes */{len(whole)}"
+    elif status == 200:
+        assert response.content == whole
+    else:
+        assert response.content in (whole[:10], whole[-1:])
+
+
+@pytest.mark.parametrize(
     "name", ["secret.txt", "..%2fsecret.txt", "..%2f..%2f..%2fpg_hba.conf", "%2fetc%2fpasswd"]
 )
 def test_only_listed_files_are_downloaded(
@@ -155,6 +203,7 @@ def test_a_lost_folder_is_said(
         manifest.unlink()
     response = client.get(f"{demand}/versions/1", headers=headers)
     assert (response.status_code, problem(response)) == (503, "unavailable")
+    assert int(response.headers["retry-after"]) >= 1  # was missing where nobody gave a time
 
 
 def test_an_alias_moves_and_goes(client: TestClient, headers: dict[str, str], demand: str) -> None:
@@ -199,6 +248,18 @@ def test_rolling_back_goes_one_move_back_each_time(
     log = client.get(f"{demand}/deployments", params={"limit": 1}, headers=headers).json()
     assert log["data"][0]["reason"] == "rolled_back"
     assert log["has_more"]
+
+
+def test_rolling_back_again_with_the_same_key_changes_nothing(
+    client: TestClient, headers: dict[str, str], demand: str
+) -> None:
+    """A client that lost the answer and repeated the request went two versions back."""
+    keyed = {**headers, "Idempotency-Key": "back"}
+    first = client.post(f"{demand}/rollback", headers=keyed)
+    again = client.post(f"{demand}/rollback", headers=keyed)
+    assert first.content == again.content
+    assert again.headers["idempotent-replayed"] == "true"
+    assert aliases(client, headers, demand) == {"production": 2}
 
 
 def test_a_removed_alias_can_be_rolled_back(

@@ -1,14 +1,21 @@
 """POST /api/v1/sentiment on a tiny trained network."""
 
+import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from service.api import sentiment
+from service.api.schemas.sentiment import SentimentAnswer
 from service.auth.subjects import Scope
+from service.inference.engine import Classifications
+from service.inference.requests import ServedVersion
 from tests.api.bad_rows import Row, check_rows
-from tests.api.conftest import MakeKey, bearer, problem
+from tests.api.conftest import MakeApp, MakeKey, bearer, problem
 from tests.serving import BAD
 from tests.serving import GOOD as GOOD_TEXT
 
@@ -51,6 +58,65 @@ def test_all_scores_sum_to_one_and_begin_with_the_best(
         scores = result["scores"]
         assert scores[0] == {"label": result["label"], "score": result["score"]}
         assert sum(each["score"] for each in scores) == pytest.approx(1)
+
+
+def test_texts_times_labels_are_limited_where_all_scores_are_asked(
+    make_app: MakeApp, headers: dict[str, str]
+) -> None:
+    """There was no cap: 10 000 texts on a network of many labels made an answer of any size."""
+    with TestClient(make_app(max_sentiment_scores=4), base_url="http://localhost") as client:
+        assert ask(client, headers, all_scores=True)
+        three = [GOOD_TEXT] * 3
+        refused = client.post(
+            PATH, json={**GOOD, "texts": three, "all_scores": True}, headers=headers
+        )
+        assert (refused.status_code, problem(refused)) == (422, "validation-error")
+        assert "6 scores" in refused.json()["detail"]
+        assert len(ask(client, headers, texts=three)["results"]) == 3
+
+
+@pytest.mark.parametrize("all_scores", [False, True])
+def test_a_long_answer_is_written_beside_the_event_loop(
+    client: TestClient,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    all_scores: bool,
+) -> None:
+    """The scores of all labels were built on the event loop, also where nobody asked for them."""
+    on_the_loop = []
+    write = sentiment._answer
+
+    def watched(*args: Any, **options: Any) -> bytes:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            on_the_loop.append(False)
+        else:
+            on_the_loop.append(True)
+        return write(*args, **options)
+
+    monkeypatch.setattr(sentiment, "_answer", watched)
+    short = ask(client, headers, all_scores=all_scores)
+    monkeypatch.setattr(sentiment, "THREADED_SCORES", 3)
+    assert ask(client, headers, all_scores=all_scores) == short
+    assert on_the_loop == [True, False]
+
+
+def test_all_scores_of_many_labels_are_ranked() -> None:
+    probabilities_bc = np.array([[0.1, 0.2, 0.7], [0.4, 0.4, 0.2]])
+    found = Classifications(["a", "b", "c"], probabilities_bc, [False, True], [1.0, 0.1])
+    version = ServedVersion("reviews", 1, "text-classification", Path(), "")
+    content = sentiment._answer(version, found, all_scores=True)
+    first, second = SentimentAnswer.model_validate_json(content).results
+    for result, labels, scores in (
+        (first, "cba", [0.7, 0.2, 0.1]),
+        (second, "abc", [0.4, 0.4, 0.2]),
+    ):
+        assert result.scores is not None
+        assert [each.label for each in result.scores] == list(labels)
+        assert [each.score for each in result.scores] == scores
+        assert (result.label, result.score) == (labels[0], scores[0])
 
 
 def test_many_texts_keep_their_order(client: TestClient, headers: dict[str, str]) -> None:

@@ -198,7 +198,7 @@ def test_a_restart_of_postgresql_costs_no_attempt(
             assert [event.seq for event in events] == list(range(1, len(events) + 1))
         with database.transaction() as db:
             assert db.execute(text("SELECT count(*) FROM jobs")).scalar_one() == 1
-            assert db.get_one(Job, job_id).checkpoint is not None
+            assert db.get_one(Job, job_id).progress["step"] == 250
     finally:
         machine.close()
         database.close()

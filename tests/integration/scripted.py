@@ -29,9 +29,10 @@ from service.settings import Settings
 from workers.app import make_room, run_worker, stop_on_signals
 from workers.training import Science
 
-FINE, KILLED, DIVERGES, DEFECTIVE, HANGS, KILLED_ONCE, FULL_DISK = range(7)
+FINE, KILLED, DIVERGES, DEFECTIVE, HANGS, KILLED_ONCE, FULL_DISK, LATE_DEFECT = range(8)
 SECONDS_A_STEP = 0.02
 FATAL_STEP = 3
+LATE_STEP = 50
 
 
 def prepare() -> Science:
@@ -69,6 +70,8 @@ def train(
 
 
 def meet_fate(fate: int, state: dict[str, Any]) -> None:
+    if fate == LATE_DEFECT and state["step"] == LATE_STEP:
+        raise RuntimeError("a defect")
     if state["step"] != FATAL_STEP and fate != HANGS:
         return
     if fate == KILLED or (fate == KILLED_ONCE and not state["resumed"]):

@@ -212,12 +212,24 @@ def test_a_torn_checkpoint_is_passed_over(machine: Machine) -> None:
 
 def test_two_checkpoints_are_kept_on_disk(machine: Machine) -> None:
     machine.start_worker()
-    job_id = machine.submit(steps=60)
-    machine.wait_state(job_id, "succeeded")
+    job_id = machine.submit(scripted.LATE_DEFECT, steps=60)
+    machine.wait_state(job_id, "failed")
     saved = [event for event in machine.events(job_id) if event.type == "checkpoint"]
     assert len(saved) > 2
-    folder = machine.artifacts.attempt_dir(job_id, 1) / "checkpoints"
+    folder = machine.artifacts.checkpoints_dir(job_id, 1)
     assert len(list(folder.iterdir())) == 2
+
+
+def test_a_job_that_succeeded_keeps_no_checkpoint(machine: Machine) -> None:
+    """Those of all its attempts go, and the API lists none."""
+    worker = machine.start_worker()
+    job_id = machine.submit(steps=100)
+    trainer = training_process(machine, worker, job_id)
+    machine.wait_checkpoint(job_id)
+    trainer.kill()
+    job = machine.wait_state(job_id, "succeeded")
+    assert (job.attempt, job.checkpoint) == (2, None)
+    wait_for(lambda: not machine.artifacts.jobs_with_checkpoints(), "the end of the folders")
 
 
 def test_redelivered_wake_ups_are_harmless(machine: Machine, database: Database) -> None:

@@ -7,12 +7,12 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from service.api.schemas.base import StrictBody, View
-from service.registry.references import PRODUCTION, is_reference
+from service.registry.references import PRODUCTION, REFERENCE_FORM, is_reference
 
 
 def _check_reference(text: str) -> str:
     if not is_reference(text):
-        raise ValueError("write a model as name, name@alias or name:version")
+        raise ValueError(REFERENCE_FORM)
     return text
 
 

@@ -1,13 +1,24 @@
 """What is found in a good file: series, labelled texts, running text."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from time import process_time
 
 import numpy as np
 import pytest
 
-from service.errors import DatasetEmptyError, DatasetUnparseableError, DatasetUnsafeTextError
+from rnn.config import ForecastingConfig
+from service.datasets import plain_csv, series
+from service.datasets.batches import Batch
+from service.datasets.roles import assign_columns
+from service.datasets.series import SeriesRoles, SeriesTable
+from service.errors import (
+    DatasetEmptyError,
+    DatasetUnparseableError,
+    DatasetUnsafeTextError,
+    ValidationError,
+)
 from tests.unit.datasets.conftest import Profile
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -185,6 +196,110 @@ def test_plain_text_with_nul(profile: Profile) -> None:
 def test_white_space_is_no_text(profile: Profile) -> None:
     with pytest.raises(DatasetEmptyError):
         profile(" \n" * 50_000, "story.txt")
+
+
+def test_texts_with_a_date_need_not_be_series(profile: Profile) -> None:
+    """Two reviews of one day made a perfect classification set a bad series, and it was refused."""
+    rows = [f"a film of number {i},{'ab'[i % 2]},2024-01-{i // 2 + 1:02d},{i}" for i in range(20)]
+    found = profile("\n".join(["text,label,date,rating", *rows]))
+    assert found["series"] is None
+    assert found["labels"]["counts"] == {"a": 10, "b": 10}
+    assert found["tasks"] == ["text-classification", "text-generation"]
+
+
+@pytest.fixture
+def short_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_csv, "BATCH_ROWS", 5)
+
+
+def dated(form: str, days: Iterable[int] = range(28)) -> str:
+    times = [(START + timedelta(days=day)).strftime(form) for day in days]
+    return "\n".join(["date,value", *[f"{time},{i}" for i, time in enumerate(times)]])
+
+
+@pytest.mark.usefixtures("short_batches")
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M"])
+def test_later_rows_tell_days_from_months(profile: Profile, form: str) -> None:
+    """The first batch alone chose the format, months first: row 13 was then no time at all."""
+    found = profile(dated(form))
+    assert found["columns"][0]["format"] == form
+    assert (found["series"]["frequency"], found["series"]["gaps"]) == ("1d", 0)
+
+
+@pytest.mark.usefixtures("short_batches")
+def test_a_wrong_time_is_named_though_later_rows_tell_the_format(profile: Profile) -> None:
+    """A single 01/14 among days that come first must not turn the rest into errors."""
+    rows = dated("%d/%m/%Y").splitlines()
+    rows[3] = "01/14/2024,3"
+    with pytest.raises(DatasetUnparseableError, match=r'^row 3 .*"01/14/2024" is not a time'):
+        profile("\n".join(rows))
+
+
+@pytest.mark.usefixtures("short_batches")
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_days_and_months_that_cannot_be_told_apart(profile: Profile, form: str) -> None:
+    """Twelve days of January were silently read as twelve months, or the other way round."""
+    with pytest.raises(DatasetUnparseableError) as caught:
+        profile(dated(form, range(12)))
+    value = "02/01/2024" if form == "%d/%m/%Y" else "01/02/2024"
+    assert caught.value.detail.startswith(
+        f'row 2 (line 3), column "date": "{value}" may be %m/%d/%Y or %d/%m/%Y'
+    )
+    assert "YYYY-MM-DD" in caught.value.detail
+
+
+def test_dates_that_read_alike_either_way_are_taken(profile: Profile) -> None:
+    """A refusal is for times that differ: 05/05 is the fifth of May both ways."""
+    rows = [f"{month:02d}/{month:02d}/2024,{month}" for month in range(1, 13)]
+    found = profile("\n".join(["date,value", *rows]))
+    assert (found["columns"][0]["format"], found["series"]["points"]) == ("%m/%d/%Y", 12)
+
+
+def test_undecided_dates_beside_labelled_texts(profile: Profile) -> None:
+    """They keep a file from being series, not from being what it is."""
+    rows = [f"a film of number {i},{'ab'[i % 2]},01/{i + 1:02d}/2024,{i}" for i in range(12)]
+    found = profile("\n".join(["text,label,date,rating", *rows]))
+    assert found["tasks"] == ["text-classification", "text-generation"]
+    date = next(column for column in found["columns"] if column["name"] == "date")
+    assert (date["type"], date["format"]) == ("time", None)
+    config = ForecastingConfig.model_validate(
+        {
+            "task": "time-series-forecasting",
+            "data": {"target_column": "rating", "time_column": "date"},
+        }
+    )
+    with pytest.raises(ValidationError, match=r'time_column "date": days and months cannot'):
+        assign_columns(config, found)
+
+
+def test_few_columns_are_tried_as_ids(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every column of few values cost one more pass over the file: 50 flags, 50 passes."""
+    passes: list[SeriesRoles] = []
+    read = series.read_series
+
+    def counted(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
+        passes.append(roles)
+        return read(batches, roles)
+
+    monkeypatch.setattr(series, "read_series", counted)
+    flags = range(50)
+    lines = ["date,value," + ",".join(f"flag{i}" for i in flags)]
+    for i in range(400):
+        day = START + timedelta(days=i // 8)
+        lines.append(f"{day.date()},{i}," + ",".join(f"x{i * (j + 8) % 20}" for j in flags))
+    with pytest.raises(DatasetUnparseableError, match="the same time stands"):
+        profile("\n".join([*lines, lines[-1]]))
+    assert len(passes) <= 4
+
+
+def test_flags_do_not_crowd_out_the_ids(profile: Profile) -> None:
+    """Columns of too few values to tell the rows of one time apart are not worth a pass."""
+    lines = ["date,value,a,b,c,store"]
+    for i in range(200):
+        day = START + timedelta(days=i // 10)
+        lines.append(f"{day.date()},{i * i},{i % 2},{i % 3},{i % 4},{i % 10}")
+    found = profile("\n".join(lines))["series"]
+    assert (found["series"], found["series_column"]) == (10, "store")
 
 
 def test_a_table_as_wide_as_allowed_takes_no_quadratic_time(profile: Profile) -> None:

@@ -1,6 +1,7 @@
 """A job gets the examples that its columns hold; a person the first rows."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -172,4 +173,34 @@ def test_a_preview_of_lists_and_of_plain_text(write: Write) -> None:
     assert preview(path, profile_file(path, "a.txt", Limits()), 2) == [
         {"text": "one"},
         {"text": "two"},
+    ]
+
+
+def test_a_preview_holds_no_endless_line(write: Write) -> None:
+    """A text of 2 GiB without a line break was read and decoded whole for its first 500 letters."""
+    path = write("é" * (8 * 2**20))
+    tracemalloc.start()
+    try:
+        rows = preview(path, {"format": "text"}, 20)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == [{"text": "é" * 500 + "…"}]
+    assert peak_bytes < 2**20
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_preview_may_end_within_a_character(write: Write, before: int) -> None:
+    path = write("\ufeff" + "x" * before + "😀" * 10_000)
+    [row] = preview(path, {"format": "text"}, 1)
+    assert row["text"] == ("x" * before + "😀" * 500)[:500] + "…"
+
+
+def test_a_preview_shows_a_short_line_whole_after_long_ones(write: Write) -> None:
+    """The head that is read ends within the last line: it is read to its end."""
+    path = write("x" * 3_999 + "\n" + "short enough\nmore\n")
+    assert preview(path, {"format": "text"}, 2)[1:] == [{"text": "short enough"}]
+    assert preview(write("\n\u2028a\n"), {"format": "text"}, 5) == [
+        {"text": ""},
+        {"text": "\u2028a"},
     ]

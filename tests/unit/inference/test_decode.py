@@ -1,10 +1,15 @@
 """The decoder turn by turn, without threads."""
 
+import copy
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from rnn.errors import InputMismatchError
+from rnn.generate import SamplingSettings, sample
 from rnn.predictors import Generator
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError
@@ -12,6 +17,7 @@ from service.inference import decode
 from service.inference.decode import Decoder
 from service.inference.generation import Generation
 from service.inference.requests import (
+    GenerationEvent,
     GenerationRequest,
     PromptRead,
     TextFinished,
@@ -235,6 +241,88 @@ def test_a_network_that_raises_fails_its_texts_and_no_other(generator: Generator
     assert [type(event) for event in caller.events[bad]].count(InputMismatchError) == 1
     assert len(caller.tokens(good)) == 10
     assert caller.decoder.rows == 0
+
+
+def test_a_draw_that_raises_fails_its_network_and_no_other(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the network's step was guarded: an error of the sampling failed every text there was."""
+    bad_request = GenerationRequest("a", 10, temperature=0.5, seed=1)
+    other: Generator = copy.copy(generator)  # a network of its own to the decoder
+    draw = sample
+    calls = 0
+
+    def broken(
+        logits_bv: Tensor, settings: Sequence[SamplingSettings], *rest: Any
+    ) -> tuple[list[int], list[float]]:
+        nonlocal calls
+        if settings[0].temperature == 0.5:
+            calls += 1
+            if calls == fails_at:
+                raise RuntimeError("broken")
+        return draw(logits_bv, settings, *rest)
+
+    monkeypatch.setattr(decode, "sample", broken)
+    for fails_at in (1, 3):  # the first token, drawn when the prompt is read, and a later one
+        calls = 0
+        caller = Caller()
+        good = caller.add(GenerationRequest("b", 10, seed=2), generator)
+        bad = caller.add(bad_request, other)
+        caller.finish()
+        assert isinstance(caller.events[bad][-1], RuntimeError)
+        assert len(caller.tokens(bad)) == fails_at - 1
+        assert isinstance(caller.events[good][-1], TextFinished)
+        assert caller.decoder.rows == 0
+
+
+def test_a_token_that_cannot_be_taken_fails_its_own_row(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of one row's decoder or stop strings failed every text there was."""
+    take = decode._Row.take
+
+    def broken(row: decode._Row, token: int, logprob: float) -> list[GenerationEvent]:
+        if row.generation is bad:
+            raise RuntimeError("broken")
+        return take(row, token, logprob)
+
+    monkeypatch.setattr(decode._Row, "take", broken)
+    caller = Caller()
+    bad = caller.add(GenerationRequest("a", 10, seed=1), generator)
+    good = caller.add(GenerationRequest("b", 10, seed=2), generator)
+    caller.finish()
+    assert [type(event) for event in caller.events[bad]] == [PromptRead, RuntimeError]
+    assert isinstance(caller.events[good][-1], TextFinished)
+
+
+def test_texts_that_end_in_a_turn_that_breaks_are_told(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fail_all` dropped the outbox: who had left the rows in that turn waited for ever."""
+    caller = Caller()
+    ends = caller.add(GenerationRequest("a", 2, seed=1), generator)
+    goes_on = caller.add(GenerationRequest("b", 10, seed=2), generator)
+    drop_empty = caller.decoder._drop_empty
+    drops = 0
+
+    def break_at_the_end() -> None:
+        nonlocal drops
+        drops += 1
+        if drops == 2:  # the first is before the step
+            raise RuntimeError("broken")
+        drop_empty()
+
+    monkeypatch.setattr(caller.decoder, "_drop_empty", break_at_the_end)
+    with pytest.raises(RuntimeError):
+        caller.decoder.turn()  # reads both prompts and draws the first two tokens
+    told = caller.decoder.fail_all(RuntimeError("gone"))
+    events = {
+        generation: [event for to, event in told if to is generation]
+        for generation in (ends, goes_on)
+    }
+    assert isinstance(events[ends][-1], TextFinished)
+    assert isinstance(events[goes_on][-1], RuntimeError)
+    assert not any(isinstance(event, Exception) for event in events[ends])
 
 
 def test_fail_all_tells_everyone_once(generator: Generator) -> None:

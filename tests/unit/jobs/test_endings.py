@@ -102,6 +102,43 @@ def test_an_expired_lease_can_be_the_last_crash(db: Session, dataset: Dataset) -
     assert reasons_of(db, attempt.job_id)[-1] == "poisoned"
 
 
+@pytest.mark.parametrize(
+    ("ending", "kept"), [("finish", False), ("release", False), ("fail", True)]
+)
+def test_only_a_failed_job_keeps_its_checkpoints(
+    db: Session, dataset: Dataset, ending: str, kept: bool
+) -> None:
+    """They stayed on disk for ever, each four times the model."""
+    attempt = started(db, dataset)
+    checkpoint(db, attempt, 1)
+    if ending == "release":
+        store.request_cancel(db, dataset.workspace_id, attempt.job_id)
+    ENDINGS[ending](db, attempt)
+    assert (reread(db, attempt.job_id).checkpoint is not None) is kept
+
+
+def test_forgotten_are_only_checkpoints_that_nobody_resumes_from(
+    db: Session, dataset: Dataset
+) -> None:
+    """Of jobs that ended before their rows were cleared, and not more than asked for."""
+    jobs = {}
+    for ending in ("finish", "fail", "cancel", "crash"):
+        attempt = started(db, dataset)
+        jobs[ending] = attempt.job_id
+        if ending == "cancel":
+            store.request_cancel(db, dataset.workspace_id, attempt.job_id)
+            endings.release(db, attempt)
+        else:
+            ENDINGS[ending](db, attempt)
+    db.execute(update(Job).values(checkpoint={"step": 1}))
+    every = list(jobs.values())
+    over = [jobs["finish"], jobs["cancel"]]
+    assert endings.forget_checkpoints(db, every, limit=1) == over[:1]
+    assert endings.forget_checkpoints(db, every, limit=9) == over
+    kept = {ending for ending, job_id in jobs.items() if reread(db, job_id).checkpoint}
+    assert kept == {"fail", "crash"}
+
+
 def let_lease_run_out(db: Session, attempt: Attempt) -> None:
     past = func.clock_timestamp() - timedelta(seconds=1)
     db.execute(update(Job).where(Job.id == attempt.job_id).values(lease_expires_at=past))

@@ -42,6 +42,17 @@ def test_two_checkpoints_are_kept(db: Session, dataset: Dataset) -> None:
     assert [data["step"] for data in saved] == [10, 20, 30, 40]
 
 
+def test_a_checkpoint_that_is_said_twice_is_recorded_once(db: Session, dataset: Dataset) -> None:
+    """A repeated commit made the newest its own predecessor and had the real one deleted."""
+    attempt = started(db, dataset)
+    save(db, attempt, 10)
+    save(db, attempt, 20)
+    before, events = reread(db, attempt.job_id).checkpoint, events_of(db, attempt.job_id)
+    assert save(db, attempt, 20) is None
+    assert reread(db, attempt.job_id).checkpoint == before
+    assert len(events_of(db, attempt.job_id)) == len(events)
+
+
 def test_resuming_from_the_older_one_forgets_the_bad_one(db: Session, dataset: Dataset) -> None:
     attempt = started(db, dataset)
     save(db, attempt, 10)

@@ -28,7 +28,7 @@ def test_a_wake_up_is_a_message_in_the_queue(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         message = json.loads(client.lpop("reprise.cpu"))
     assert message["headers"]["task"] == "reprise.wake"
-    assert message["headers"]["argsrepr"] == "[2]"
+    assert message["headers"]["argsrepr"] == "['cpu', 2]"
 
 
 def test_no_redis_costs_little_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -53,6 +53,18 @@ def test_temperature_zero_takes_the_best_and_draws_nothing() -> None:
     assert torch.equal(generator.get_state(), before)
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-38, 1e-7, 1e-6, 1e-5])
+def test_a_tiny_temperature_takes_the_best(temperature: float) -> None:
+    """A temperature that a float32 holds as zero once divided zero by zero, and the last token of
+    the vocabulary was drawn each time."""
+    settings = SamplingSettings(temperature=temperature)
+    one_sure_bv = torch.full((1, 256), -torch.inf)
+    one_sure_bv[0, 7] = 0.0
+    for logits_bv, best in ((LOGITS_V[None], 0), (LOGITS_V[None] - 80, 0), (one_sure_bv, 7)):
+        drawn = [sample(logits_bv, [settings], [[]], [seeded(seed)])[0] for seed in range(20)]
+        assert drawn == [[best]] * 20
+
+
 @pytest.mark.parametrize(
     ("settings", "allowed"),
     [

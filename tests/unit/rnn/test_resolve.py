@@ -4,6 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from rnn.config import (
     GenerationConfig,
     TaskConfig,
 )
+from rnn.data.windows import WindowSampler, WindowShape
 from rnn.determinism import Randomness
 from rnn.errors import ConfigError, DataTooSmallError
 from rnn.network import ClassificationNetwork, ForecastingNetwork, GenerationNetwork
@@ -109,6 +111,43 @@ def test_series_too_short_for_what_was_asked(
         assert number in str(caught.value).replace(",", " ").split() or number in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [30] * 510 + [1] * 490,
+        [30] * 10,
+        [60, 64, 72, 48, 90, 80],
+        [2, 30],
+        [1, 1, 1, 40],
+        [*range(1, 60)],
+        [1, 5, 9, 20, 20, 21, 100],
+    ],
+)
+def test_the_windows_are_never_fewer_than_the_sampler_finds(lengths: list[int]) -> None:
+    """Series too short for any window once took windows away from the others: of 5,610 windows one
+    was left, so that the job ran with batches of one window and refused any other size."""
+    profile = {
+        "series": len(lengths),
+        "points": sum(lengths),
+        "min_length": min(lengths),
+        "median_length": int(np.median(lengths)),
+        "max_length": max(lengths),
+    }
+    resolved = resolve(forecasting(), {"series": profile})
+    assert isinstance(resolved, ForecastingConfig)
+    assert resolved.data.horizon is not None
+    series = [np.arange(float(length)) for length in lengths]
+    found = len(WindowSampler(series, WindowShape.of(resolved.data)))
+    most = resolved.training.windows_per_epoch
+    assert most is not None
+    assert found <= most <= sum(lengths)
+    if len(set(lengths)) <= 2:
+        assert most == sum(max(0, length - 2 * resolved.data.horizon) for length in lengths)
+    assert resolved.training.batch_size == min(64, most)
+    chosen = forecasting({"batch_size": found})
+    assert resolve(chosen, {"series": profile}).training.batch_size == found
+
+
 def test_a_batch_size_that_nobody_chose_is_lowered_to_the_data() -> None:
     profile = {"labels": {"counts": {"a": 9, "b": 9}, "splits": None}}
     assert resolve(classification(), profile).training.batch_size == 17
@@ -144,6 +183,22 @@ def test_less_data_is_read_more_often() -> None:
     chosen = resolve(generation(early_stopping_patience=None), {"text": {"bytes": 3000}})
     assert chosen.training.early_stopping_patience is None
     assert resolve(generation(max_epochs=3), {"text": {"bytes": 3000}}).training.max_epochs == 3
+
+
+def test_max_steps_alone_gets_the_epochs_that_it_needs() -> None:
+    """Five thousand steps were once cut to some 400 by an epoch limit that nobody had set."""
+    text = {"text": {"bytes": 3000}}
+    free = resolve(generation(), text).training
+    fewer = resolve(generation(max_steps=5), text).training
+    assert fewer.max_epochs == free.max_epochs
+    longer = resolve(generation(max_steps=5000), text)
+    surely_per_epoch = 11 - 2  # 2,700 bytes in two lanes of segments of 128
+    assert longer.training.max_epochs == -(-5000 // surely_per_epoch)
+    assert longer.training.early_stopping_patience == longer.training.max_epochs // 4
+    assert resolve(longer, text) == longer
+    assert resolve(generation(max_steps=10**9), text).training.max_epochs == 10_000
+    both = resolve(generation(max_steps=5000, max_epochs=3), text).training
+    assert (both.max_epochs, both.max_steps) == (3, 5000)
 
 
 @pytest.mark.parametrize(

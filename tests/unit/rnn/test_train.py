@@ -13,6 +13,7 @@ import torch
 from rnn.checkpoint import load_model, manifest_sha256, read
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
+from rnn.determinism import Randomness
 from rnn.errors import CheckpointError, ConfigError, DataTooSmallError, DivergedError
 from rnn.events import (
     CheckpointDue,
@@ -24,6 +25,7 @@ from rnn.events import (
     Stopped,
 )
 from rnn.predictors import Classifier, Forecaster, Generator
+from rnn.resolve import resolve
 from rnn.train import train
 
 
@@ -353,6 +355,30 @@ def test_a_checkpoint_of_other_examples_is_refused(sentences: TextExamples, tmp_
         list(events(classification(), others, resume=tmp_path / "step-2"))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_checkpoint_of_another_kind_of_device_is_resumed(
+    task: str,
+    cases: dict[str, tuple[TaskConfig, Examples]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The 16 bytes of a CUDA generator once made a CPU's refuse the checkpoint, and the job failed
+    for good where only its worker had changed."""
+    of_a_gpu = torch.arange(16, dtype=torch.uint8)
+    config, examples = cases[task]
+    with monkeypatch.context() as on_gpu:
+        own = Randomness.state_tensors
+        on_gpu.setattr(Randomness, "state_tensors", lambda self: {**own(self), "dropout": of_a_gpu})
+        for event in events(config, examples, Scripted({2}, 2)):
+            if isinstance(event, CheckpointDue):
+                event.save(tmp_path / "step-2")
+    assert torch.equal(read(tmp_path / "step-2", "checkpoint").tensors["random:dropout"], of_a_gpu)
+    started, *_, last = events(config, examples, resume=tmp_path / "step-2")
+    assert isinstance(started, Started)
+    assert started.first_step == 2
+    assert isinstance(last, Finished)
+
+
 def test_examples_of_another_kind_are_named(corpus: CorpusExamples) -> None:
     with pytest.raises(ConfigError, match="CorpusExamples"):
         list(events(classification(), corpus))
@@ -372,6 +398,42 @@ def test_events_tell_positions_rates_and_epochs(corpus: CorpusExamples) -> None:
     assert {event.learning_rate for event in steps} == {0.02}
     assert steps[-1].epoch == 4
     assert steps[0].timesteps == 4 * 30
+
+
+def test_timesteps_of_a_forecaster_count_whole_windows(series: SeriesExamples) -> None:
+    """The event once said that pads were excluded, and counted them: a recurrence reads them."""
+    gaps = [np.where(np.arange(len(values)) % 3, values, np.nan) for values in series.values]
+    examples = SeriesExamples(series.ids, gaps, series.starts, series.frequency)
+    steps = [event for event in events(forecasting(), examples) if isinstance(event, StepDone)]
+    assert {event.timesteps for event in steps} == {16 * 16}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_max_steps_alone_is_reached(
+    task: str, series: SeriesExamples, sentences: TextExamples, corpus: CorpusExamples
+) -> None:
+    """An epoch limit that nobody had set once ended such a job early, with reason max_epochs. The
+    corpus fills one step an epoch where its size alone promises two."""
+    lengths = [len(values) for values in series.values]
+    of_series = {
+        "series": len(lengths),
+        "points": sum(lengths),
+        "min_length": min(lengths),
+        "median_length": 68,
+        "max_length": max(lengths),
+    }
+    of_labels = {"counts": {"good": 30, "bad": 30}, "splits": None}
+    of_text = {"bytes": len(corpus.data)}
+    training = {"max_epochs": None, "max_steps": 130, "early_stopping_patience": None}
+    cases: dict[str, tuple[TaskConfig, Examples]] = {
+        "forecasting": (forecasting(windows_per_epoch=16, **training), series),
+        "classification": (classification(batch_size=48, **training), sentences),
+        "generation": (generation(bptt_length=300, **training), corpus),
+    }
+    config, examples = cases[task]
+    profile = {"series": of_series, "labels": of_labels, "text": of_text}
+    last = finished(resolve(config, profile), examples)
+    assert (last.reason, last.step) == ("max_steps", 130)
 
 
 def test_saving_twice_gives_equal_bytes(corpus: CorpusExamples, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 def test_paths_follow_the_documented_layout(store: ArtifactStore) -> None:
     job = f"jobs/{JOB}/attempt-2"
-    assert store.relative(store.checkpoint_dir(JOB, 2, 300)) == f"{job}/checkpoints/step-300"
+    assert store.relative(store.checkpoints_dir(JOB, 2)) == f"{job}/checkpoints"
     assert store.relative(store.model_dir(JOB, 2)) == f"{job}/model"
     assert store.relative(store.dataset_path(DIGEST)) == f"datasets/{DIGEST}"
     assert store.absolute(f"{job}/model") == store.model_dir(JOB, 2)
@@ -90,6 +90,34 @@ def test_only_old_temporaries_are_removed(store: ArtifactStore) -> None:
     os.utime(old, (an_hour_ago, an_hour_ago))
     assert store.remove_stale_temporaries(older_than_seconds=600) == 1
     assert files_in(store) == [new]
+
+
+def test_unfinished_folders_of_crashed_trainers_are_removed(store: ArtifactStore) -> None:
+    """A trainer that is killed while it saves leaves a hidden folder behind."""
+    checkpoints = store.checkpoints_dir(JOB, 1)
+    model = store.model_dir(JOB, 1)
+    for folder in (checkpoints / "step-1", model):
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    for folder in (checkpoints / ".step-2.x", checkpoints / ".step-3.y", model.parent / ".model.z"):
+        folder.mkdir()
+        (folder / "tensors.safetensors").write_bytes(BYTES)
+        if folder.suffix != ".y":
+            os.utime(folder, (0, 0))
+    assert store.remove_stale_temporaries(older_than_seconds=600) == 2
+    assert {path.name for path in checkpoints.iterdir()} == {"step-1", ".step-3.y"}
+    assert [path.name for path in model.parent.glob("*model*")] == ["model"]
+
+
+def test_checkpoints_of_every_attempt_are_removed(store: ArtifactStore) -> None:
+    for attempt in (1, 2):
+        (store.checkpoints_dir(JOB, attempt) / "step-1").mkdir(parents=True)
+        store.model_dir(JOB, attempt).mkdir()
+    (store.root / "jobs" / "of somebody" / "attempt-1" / "checkpoints").mkdir(parents=True)
+    assert store.jobs_with_checkpoints() == [JOB]
+    store.remove_checkpoints(JOB)
+    assert store.jobs_with_checkpoints() == []
+    assert store.model_dir(JOB, 2).is_dir()
 
 
 def fail_while_writing(store: ArtifactStore, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """What is remembered of a key, and for how long. The database is played by a function."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -98,6 +99,53 @@ def test_a_forgotten_key_is_looked_up_again() -> None:
     authenticator.forget(KEY_ID)
     ask(authenticator, text)
     assert authenticator.asked == 2
+
+
+def test_a_look_up_across_a_revocation_is_not_remembered() -> None:
+    """It had read the row before the revocation was committed and was remembered after `forget`:
+    the key worked for the cache time although the answer to the revocation had been sent."""
+    text = new_key().text
+
+    class Revoking(Scripted):
+        def _authenticate(self, key: PlainKey) -> Authenticated:
+            answer = super()._authenticate(key)
+            self.forget(KEY_ID)
+            return answer
+
+    authenticator = Revoking(Clock(), right())
+    assert ask(authenticator, text)[0].key_id == KEY_ID
+    authenticator.answer = wrong(UnauthenticatedError("no"))
+    assert isinstance(ask(authenticator, text)[0], UnauthenticatedError)
+
+
+def test_who_comes_after_a_revocation_does_not_share_an_older_look_up() -> None:
+    """A request that came after the revocation joined a look-up that had begun before it."""
+    text = new_key().text
+    read, revoked = threading.Event(), threading.Event()
+
+    class Slow(Scripted):
+        def _authenticate(self, key: PlainKey) -> Authenticated:
+            answer = super()._authenticate(key)
+            read.set()
+            assert revoked.wait(10)
+            return answer
+
+    authenticator = Slow(Clock(), right())
+
+    async def before_and_after() -> tuple[Any, Any]:
+        before = asyncio.create_task(authenticator.subject(text))
+        await asyncio.to_thread(read.wait, 10)
+        authenticator.answer = wrong(UnauthenticatedError("no"))
+        authenticator.forget(KEY_ID)
+        after = asyncio.create_task(authenticator.subject(text))
+        await asyncio.sleep(0)
+        revoked.set()
+        first, second = await asyncio.gather(before, after, return_exceptions=True)
+        return first, second
+
+    first, second = asyncio.run(before_and_after())
+    assert first.key_id == KEY_ID
+    assert isinstance(second, UnauthenticatedError)
 
 
 def test_requests_at_the_same_time_share_one_look_up() -> None:

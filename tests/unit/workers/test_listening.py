@@ -13,11 +13,11 @@ from workers.listening import WakeListener, make_celery
 
 class Rings:
     def __init__(self) -> None:
-        self.passes: list[int] = []
+        self.messages: list[tuple[str, int]] = []
         self.rung = threading.Event()
 
-    def __call__(self, passes: int) -> None:
-        self.passes.append(passes)
+    def __call__(self, queue: str, passes: int) -> None:
+        self.messages.append((queue, passes))
         self.rung.set()
 
 
@@ -40,13 +40,13 @@ def waker(redis_url: str) -> Iterator[Waker]:
 
 
 def test_the_task_that_is_announced_is_registered(redis_url: str) -> None:
-    assert WAKE_TASK in make_celery(redis_url, lambda _: None).tasks
+    assert WAKE_TASK in make_celery(redis_url, lambda _queue, _passes: None).tasks
 
 
 def test_a_wake_up_rings(rings: Rings, waker: Waker) -> None:
     waker.wake("cpu")
     waker.wake("gpu", passes=3)
-    wait_for(lambda: sorted(rings.passes) == [0, 3], "two wake-ups")
+    wait_for(lambda: sorted(rings.messages) == [("cpu", 0), ("gpu", 3)], "two wake-ups")
 
 
 def test_it_rings_again_after_its_connections_were_cut(
@@ -58,11 +58,11 @@ def test_it_rings_again_after_its_connections_were_cut(
     with redis.Redis.from_url(redis_url) as client:
         for _ in range(3):
             client.client_kill_filter(skipme=True)
-    rings.passes.clear()
-    wait_for(lambda: waker.wake("cpu") and rings.passes, "a wake-up after the cut", 30)
+    rings.messages.clear()
+    wait_for(lambda: waker.wake("cpu") and rings.messages, "a wake-up after the cut", 30)
 
 
 def test_a_message_that_is_none_does_not_end_it(rings: Rings, waker: Waker, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("reprise.cpu", b"garbage")
-    wait_for(lambda: waker.wake("cpu") and rings.passes, "a wake-up after the garbage", 30)
+    wait_for(lambda: waker.wake("cpu") and rings.messages, "a wake-up after the garbage", 30)

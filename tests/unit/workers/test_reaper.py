@@ -5,9 +5,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
+from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
 from service.db.tables import Dataset, IdempotencyKey, Job
-from service.jobs import workers
+from service.jobs import store, workers
 from service.jobs.states import JobState
 from service.jobs.wake import Waker
 from service.settings import Settings
@@ -101,6 +102,27 @@ def test_after_an_outage_workers_get_time_for_a_heartbeat(
     reaper._spare_until = 0.0
     reaper.tick()
     assert state_of(database, job) == JobState.QUEUED
+
+
+def test_checkpoints_of_a_job_that_ended_are_removed(
+    reaper: Reaper, settings: Settings, database: Database, dataset: Dataset
+) -> None:
+    """A job that is cancelled while it waits has no worker that would remove them."""
+    artifacts = ArtifactStore(settings.artifact_dir)
+    with database.transaction() as db:
+        waiting, over = make_job(db, dataset), make_job(db, dataset)
+        store.request_cancel(db, dataset.workspace_id, over.id)
+        db.execute(update(Job).values(checkpoint={"step": 1}))
+    for job in (waiting, over):
+        for attempt in (1, 2):
+            (artifacts.checkpoints_dir(job.id, attempt) / "step-1").mkdir(parents=True)
+            artifacts.model_dir(job.id, attempt).mkdir()
+    reaper.tick()
+    assert artifacts.jobs_with_checkpoints() == [waiting.id]
+    assert artifacts.model_dir(over.id, 2).is_dir()
+    with database.transaction() as db:
+        assert reread(db, waiting.id).checkpoint == {"step": 1}
+        assert reread(db, over.id).checkpoint is None
 
 
 def test_old_idempotency_keys_are_forgotten(

@@ -1,0 +1,41 @@
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from service.jobs.wake import Waker
+from workers.app import MAX_PASSES, ring_or_pass
+from workers.room import Doorbell
+
+
+class Wakes(Waker):
+    """Remembers what was sent on."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
+
+    def wake(self, queue: str, *, passes: int = 0) -> bool:
+        self.sent.append((queue, passes))
+        return True
+
+
+@pytest.mark.parametrize(
+    ("idle", "stopping", "passes", "rings", "sent"),
+    [
+        (True, False, 0, 1, []),
+        (False, False, 2, 0, [("cpu", 3)]),
+        (True, True, 0, 0, [("cpu", 1)]),
+        (False, False, MAX_PASSES, 0, []),
+    ],
+)
+def test_ring_or_pass(
+    idle: bool, stopping: bool, passes: int, rings: int, sent: list[tuple[str, int]]
+) -> None:
+    """A busy GPU worker sent the wake-up of `cpu` to `gpu`, and one that drained swallowed it."""
+    bell, wakes = Doorbell(), Wakes()
+    room = SimpleNamespace(
+        bell=bell, waker=wakes, stopping=SimpleNamespace(is_set=lambda: stopping)
+    )
+    slots = [SimpleNamespace(idle=False), SimpleNamespace(idle=idle)]
+    ring_or_pass(cast(Any, room), cast(Any, slots), "cpu", passes)
+    assert (bell.rings(), wakes.sent) == (rings, sent)

@@ -1,0 +1,195 @@
+"""How a watch handles the reports of a trainer that is played by the test."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from service.artifacts.store import ArtifactStore
+from service.db.engine import Database
+from service.db.tables import Job
+from service.jobs.wake import Waker
+from service.settings import Settings
+from tests.job_records import events_of, make_dataset, make_job, make_workspace, reread, take
+from workers import attempts
+from workers.attempts import AttemptWatch
+from workers.devices import Devices
+from workers.messages import (
+    Evaluation,
+    Measured,
+    Message,
+    Report,
+    Stop,
+    TrainingFinished,
+    TrainingStarted,
+)
+from workers.room import Room
+from workers.trainer_process import TrainerGoneError, TrainerProcess
+
+
+class Trainer(TrainerProcess):
+    """Reports what it is given, one batch each time it is listened to."""
+
+    def __init__(self, *batches: list[Report], before: Callable[[], None] | None = None) -> None:
+        self.batches = list(batches)
+        self.closed_for_commands = False
+        self.stops: list[Message] = []
+        self._before = before
+
+    def send(self, message: Message) -> None:
+        if isinstance(message, Stop):
+            self.stops.append(message)
+            if self.closed_for_commands:
+                raise TrainerGoneError("the trainer takes no commands any more")
+
+    def receive(self, timeout_seconds: float) -> list[Report]:  # noqa: ARG002
+        if self._before is not None:
+            self._before()
+        if not self.batches:
+            raise TrainerGoneError("the trainer ended")
+        return self.batches.pop(0)
+
+    def kill(self) -> None:
+        pass
+
+    def close(self) -> str:
+        return "its process ended with exit code 0"
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(attempts, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def room(settings: Settings, database: Database) -> Room:
+    artifacts = ArtifactStore(settings.artifact_dir)
+    artifacts.prepare()
+    return Room(
+        worker_id=UUID(int=1),
+        settings=settings,
+        database=database,
+        artifacts=artifacts,
+        waker=cast(Waker, SimpleNamespace(wake=lambda _queue: True)),
+        devices=Devices("cpu", (), {}),
+        threads=1,
+        code_version="1",
+    )
+
+
+def watch(room: Room, trainer: Trainer) -> AttemptWatch:
+    """Of the first attempt of a new job."""
+    with room.database.transaction() as db:
+        make_job(db, make_dataset(db, make_workspace(db).id))
+        return AttemptWatch(room, take(db), trainer)
+
+
+def job_of(watch: AttemptWatch) -> Job:
+    with watch._room.database.transaction() as db:
+        return reread(db, watch._attempt.job_id)
+
+
+def kinds(watch: AttemptWatch) -> list[str]:
+    """What was written of the training itself."""
+    with watch._room.database.transaction() as db:
+        events = events_of(db, watch._attempt.job_id)
+    return [event.data.get("kind", "text") for event in events if event.type != "state"]
+
+
+STARTED = TrainingStarted(at="t", parameters=1, total_steps=9, first_step=0)
+
+
+def measured(step: int) -> Measured:
+    values = dict.fromkeys(
+        ["loss", "learning_rate", "gradient_norm", "steps_per_second", "timesteps_per_second"]
+    )
+    return Measured.model_validate(
+        {"at": "t", "step": step, "total_steps": 9, "epoch": 0.0, **values}
+    )
+
+
+def evaluation(step: int) -> Evaluation:
+    return Evaluation(at="t", step=step, epoch=0.0, metrics={"loss": step}, improved=True)
+
+
+def test_reports_are_gathered_but_the_first_step_is_written_at_once(
+    room: Room, clock: Clock
+) -> None:
+    """Each report was a transaction of its own: nothing moved the time of the next write on."""
+    watched = watch(room, Trainer())
+
+    def take(report: Report) -> list[str]:
+        watched._take(report)
+        watched._write_buffered()
+        return kinds(watched)
+
+    assert take(STARTED) == ["text"]
+    assert take(measured(1)) == ["text", "step"]
+    assert take(evaluation(1)) == ["text", "step"]
+    clock.now += attempts.WRITE_SECONDS
+    assert take(measured(2)) == ["text", "step", "evaluation", "step"]
+
+
+def test_an_outage_cannot_fill_the_memory_with_evaluations(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only steps were counted. The last evaluation's metrics are kept all the same."""
+    monkeypatch.setattr(attempts, "MAX_BUFFERED_EVENTS", 3)
+    watched = watch(room, Trainer())
+    for step in range(10):
+        watched._take(evaluation(step))
+    watched._write_buffered(at_once=True)
+    assert kinds(watched) == ["evaluation"] * 3
+    assert job_of(watched).metrics == {"loss": 9}
+
+
+def test_a_model_that_is_finished_in_the_moment_of_a_drain_is_published(room: Room) -> None:
+    """The stop met a closed pipe, and the last report was never read."""
+    path = room.artifacts.root / "jobs" / "x" / "attempt-1" / "model"
+    last = TrainingFinished(
+        step=9, metrics={"loss": 0.5}, reason="max_steps", path=path, sha256="a" * 64
+    )
+    trainer = Trainer([STARTED], [], [last], before=room.stopping.set)
+    trainer.closed_for_commands = True
+    watched = watch(room, trainer)
+    watched.run()
+    assert trainer.stops == [Stop(save=True)]
+    assert job_of(watched).state == "succeeded"
+
+
+def test_a_cancel_after_a_drain_finds_the_pipe_closed(room: Room) -> None:
+    trainer = Trainer()
+    trainer.closed_for_commands = True
+    watched = watch(room, trainer)
+    watched._stop(save=True, grace_seconds=20)
+    watched._stop(save=False, grace_seconds=1)
+    assert trainer.stops == [Stop(save=True), Stop(save=False)]
+
+
+def test_the_end_of_a_job_removes_the_checkpoints_of_all_its_attempts(room: Room) -> None:
+    path = room.artifacts.root / "jobs" / "x" / "attempt-1" / "model"
+    last = TrainingFinished(step=9, metrics={}, reason="max_steps", path=path, sha256="a" * 64)
+    watched = watch(room, Trainer([last]))
+    job_id = watched._attempt.job_id
+    for attempt in (1, 2):
+        (room.artifacts.checkpoints_dir(job_id, attempt) / "step-1").mkdir(parents=True)
+    with room.database.transaction() as db:
+        db.execute(update(Job).values(checkpoint={"step": 1}))
+    watched.run()
+    assert job_of(watched).checkpoint is None
+    assert room.artifacts.jobs_with_checkpoints() == []
