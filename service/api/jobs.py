@@ -62,8 +62,12 @@ def submit_job(
     settings = services.settings
     with services.database.transaction() as db:
         dataset = get_dataset(db, subject.workspace_id, body.dataset)
-        path = services.artifacts.dataset_path(dataset.sha256)
-        config = fill_in(_config(body), dataset, path, max_parameters=settings.max_parameters)
+    # Outside a transaction: it may read the whole file.
+    path = services.artifacts.dataset_path(dataset.sha256)
+    config = fill_in(_config(body), dataset, path, max_parameters=settings.max_parameters)
+    with services.database.transaction() as db:
+        # Locked, so that it is not deleted before the job that uses it is there.
+        get_dataset(db, subject.workspace_id, dataset.id, for_update=True)
         job = store.submit(
             db,
             workspace_id=subject.workspace_id,
