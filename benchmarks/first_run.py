@@ -26,6 +26,7 @@ import httpx
 import numpy as np
 
 SEASON, HORIZON = 24, 48
+IDLE_SECONDS = 6  # in which a worker gets its next trainer ready
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Service:
 
     def train(self, run: Run, dataset: str, task: str) -> None:
         """Submits with task and data set alone and follows the job to its end."""
+        time.sleep(IDLE_SECONDS)
         job = self.post("/jobs", task=task, dataset=dataset, model=run.name)
         for event in self.follow(job["id"]):
             run.events.append(event)

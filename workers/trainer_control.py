@@ -64,12 +64,13 @@ class Meter:
         self._first: tuple[float, int] | None = None
         self._reported_at = -math.inf
         self._timesteps = 0
-        self._pending: StepDone | None = None
+        self._pending: tuple[StepDone, float, str] | None = None  # with the time it was done
 
     def step(self, event: StepDone) -> None:
         self._timesteps += event.timesteps
-        self._pending = event
-        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+        moment = time.monotonic()
+        self._pending = event, moment, now()
+        if moment - self._reported_at >= REPORT_SECONDS:
             self.flush()
 
     def evaluated(self, event: Evaluated) -> None:
@@ -86,16 +87,16 @@ class Meter:
 
     def flush(self) -> None:
         """Reports the newest step, if it was not."""
-        event, self._pending = self._pending, None
-        if event is None:
+        if self._pending is None:
             return
-        moment = time.monotonic()
+        event, moment, at = self._pending
+        self._pending = None
         if self._first is None:
             self._first = (moment, event.step)
         began, first_step = self._first
         self._reporter.send(
             Measured(
-                at=now(),
+                at=at,
                 step=event.step,
                 total_steps=event.total_steps,
                 epoch=event.epoch,

@@ -57,6 +57,19 @@ def test_every_evaluation_comes_after_the_step_it_belongs_to(clock: Clock) -> No
     assert sent(pipe)[-1]["metrics"] == {"loss": None}
 
 
+def test_a_step_carries_the_time_it_was_done(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step used to carry the time after the evaluation, which hid how long that took."""
+    times = iter(["first", "second", "evaluated"])
+    monkeypatch.setattr("workers.trainer_control.now", lambda: next(times))
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    meter.step(step(1))
+    meter.step(step(2))
+    clock.now += 9
+    meter.evaluated(Evaluated(2, 0.2, {}, improved=False))
+    assert [report["at"] for report in sent(pipe)] == ["first", "second", "evaluated"]
+
+
 def test_what_is_not_finite_is_null(clock: Clock) -> None:
     pipe = io.BytesIO()
     Meter(Reporter(pipe)).step(step(1, loss=math.nan))
