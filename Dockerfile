@@ -28,7 +28,11 @@ print(*tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']['dep
     > requirements.txt \
     && /opt/pip/bin/pip --python /opt/reprise/bin/python install -c constraints.txt -r requirements.txt
 
-COPY README.md LICENSE ./
+# The kernels are compiled at this stage alone, for every kind of processor; the libraries need no
+# more than libc.
+RUN command -v c++ || { apt-get update && apt-get install --yes --no-install-recommends g++; }
+
+COPY README.md LICENSE setup.py ./
 COPY rnn rnn
 COPY service service
 COPY workers workers

@@ -3,6 +3,8 @@
 
 PYTHON := .venv/bin/python
 INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What an installation is made from; a changed kernel is compiled again.
+INSTALLED_FROM := pyproject.toml constraints.txt setup.py rnn/kernels/build.py $(wildcard rnn/kernels/native/*)
 
 .PHONY: run test lint clean
 
@@ -21,15 +23,15 @@ lint: .venv/installed-dev
 
 # The data under .reprise/ stay.
 clean:
-	rm -rf .venv build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist ./*.egg-info rnn/kernels/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.reprise/*' -prune -exec rm -rf {} +
 
-.venv/installed: pyproject.toml constraints.txt | $(PYTHON)
+.venv/installed: $(INSTALLED_FROM) | $(PYTHON)
 	@echo "Installing into .venv (the first time this takes a few minutes)"
 	@$(INSTALL) --editable '.[embedded]'
 	@touch $@
 
-.venv/installed-dev: pyproject.toml constraints.txt | $(PYTHON)
+.venv/installed-dev: $(INSTALLED_FROM) | $(PYTHON)
 	@echo "Installing into .venv, with what the tests need"
 	@$(INSTALL) --editable '.[embedded,dev]'
 	@touch .venv/installed $@

@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnn.config import PrecisionName
+from rnn.kernels import library
+
 
 class Randomness:
     """Generators for weights (on the CPU, so that a seed means the same weights on any device) and
@@ -39,3 +42,14 @@ def use_reproducible_kernels() -> None:
     that do not."""
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def uses_bfloat16(precision: PrecisionName, device_type: str) -> bool:
+    """Whether the matrix products of a training are in bfloat16. A choice of the machine alone: the
+    same job on the same kind of machine is always computed alike."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    kernels = library.load()
+    return kernels is not None and kernels.level == "avx512"

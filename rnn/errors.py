@@ -23,3 +23,7 @@ class CheckpointError(RnnError):
 
 class DivergedError(RnnError):
     """The loss or a gradient stopped being finite; the last good state is kept."""
+
+
+class KernelsError(RnnError):
+    """Native kernels that were asked for cannot run on this machine."""

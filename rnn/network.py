@@ -67,7 +67,8 @@ class ClassificationNetwork(nn.Module):
 
     def forward(self, tokens_bt: Tensor, lengths_b: Tensor) -> Tensor:
         """[B, labels] scores; padding beyond a row's length is never read."""
-        y_bth, _ = self.stack(self.dropout(self.embedding(tokens_bt)), lengths_b=lengths_b)
+        x_btd = self.dropout(self.embedding(tokens_bt))
+        y_bth, _ = self.stack(x_btd, lengths_b=lengths_b, state_wanted=False)
         logits_bc: Tensor = self.head(y_bth, lengths_b)
         return logits_bc
 

@@ -22,14 +22,13 @@ from rnn.data.text import pad_tokens
 from rnn.data.windows import CodedWindows, WindowShape, code_windows, trailing_history
 from rnn.errors import InputMismatchError
 from rnn.network import ClassificationNetwork, ForecastingNetwork, GenerationNetwork
+from rnn.runner import make_runner
 from rnn.state import HiddenState
-from rnn.stepper import Stepper
 from rnn.tokenizers import ByteTokenizer, Utf8Decoder, WordTokenizer
 
 FloatArray = NDArray[np.float64]
 
 _ROWS_PER_BATCH = 64
-_PREFILL_SEGMENT = 1024  # bounds the memory of a long prompt's outputs
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class Forecaster:
 
     def __init__(self, config: ForecastingConfig, network: ForecastingNetwork) -> None:
         self.config = config
-        self._network = network.eval()
+        self._head = network.eval().head
+        self._runner = make_runner(network.stack)
         self._shape = WindowShape.of(config.data)
         self._device = next(network.parameters()).device
 
@@ -91,11 +91,9 @@ class Forecaster:
 
     def _run(self, history_bt: FloatArray) -> tuple[FloatArray, FloatArray]:
         coded = code_windows(history_bt, self._shape)
-        outputs_bhq = self._network(
-            torch.from_numpy(coded.inputs_btd).to(self._device),
-            torch.from_numpy(coded.future_bhd).to(self._device),
-        )
-        return decoded(outputs_bhq, coded)
+        y_bth, _ = self._runner.sequences(torch.from_numpy(coded.inputs_btd).to(self._device))
+        future_bhd = torch.from_numpy(coded.future_bhd).to(self._device)
+        return decoded(self._head(y_bth[:, -1], future_bhd), coded)
 
 
 def decoded(outputs_bhq: Tensor, coded: CodedWindows) -> tuple[FloatArray, FloatArray]:
@@ -140,7 +138,8 @@ class Classifier:
     ) -> None:
         self.config = config
         self.labels = labels
-        self._network = network.eval()
+        self._head = network.eval().head
+        self._runner = make_runner(network.stack, embedding_vd=network.embedding.weight)
         self._tokenizer = tokenizer
         self._device = next(network.parameters()).device
 
@@ -154,7 +153,9 @@ class Classifier:
         for start in range(0, len(by_length), _ROWS_PER_BATCH):
             rows = by_length[start : start + _ROWS_PER_BATCH]
             tokens_bt, lengths_b = pad_tokens([encoded[index].tokens for index in rows])
-            logits_bc = self._network(tokens_bt.to(self._device), lengths_b.to(self._device))
+            lengths_b = lengths_b.to(self._device)
+            y_bth, _ = self._runner.sequences(tokens_bt.to(self._device), lengths_b)
+            logits_bc = self._head(y_bth, lengths_b)
             probabilities_bc[rows] = torch.softmax(logits_bc.double(), dim=1).cpu().numpy()
         return ClassificationResult(
             probabilities_bc,
@@ -168,8 +169,10 @@ class Generator:
 
     def __init__(self, config: GenerationConfig, network: GenerationNetwork) -> None:
         self.config = config
-        self._network = network.eval()
-        self._stepper = Stepper(network)
+        network.eval()
+        self._runner = make_runner(
+            network.stack, embedding_vd=network.embedding.weight, output=network.head
+        )
         self._tokenizer = ByteTokenizer()
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
@@ -214,14 +217,9 @@ class Generator:
                 raise InputMismatchError(
                     f"token {token} is not between 0 and {self.vocabulary_size - 1}"
                 )
-        *read, last = tokens
-        for start in range(0, len(read), _PREFILL_SEGMENT):
-            segment = torch.tensor([read[start : start + _PREFILL_SEGMENT]], device=self._device)
-            _, state = self._network.stack(self._network.embedding(segment), state)
-        logits_bv, state = self.step(torch.tensor([last], device=self._device), state)
-        return logits_bv[0], state
+        return self._runner.prefill(torch.tensor(tokens, device=self._device), state)
 
     @torch.inference_mode()
     def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """Scores [B, V] after one more token in each row, and the new state."""
-        return self._stepper.step(tokens_b, state)
+        return self._runner.step(tokens_b, state)

@@ -10,6 +10,7 @@ from typing import Any
 from rnn.config import (
     BYTE_VOCABULARY_SIZE,
     GATES_PER_CELL,
+    MINIMAL_CELLS,
     MOST_EPOCHS,
     QUANTILE_LEVELS,
     ArchitectureConfig,
@@ -93,7 +94,8 @@ def _stack_parameters(
     total = 0
     for _ in range(config.num_layers):
         gates = GATES_PER_CELL[config.cell] * hidden
-        total += directions * gates * (input_size + hidden + 2)
+        recurrent = 0 if config.cell in MINIMAL_CELLS else hidden + 1
+        total += directions * gates * (input_size + 1 + recurrent)
         input_size = directions * hidden
         if config.layer_norm:
             total += 2 * input_size

@@ -47,19 +47,23 @@ class RecurrentStack(nn.Module):
         x_btd: Tensor,
         state: HiddenState | None = None,
         lengths_b: Tensor | None = None,
+        *,
+        state_wanted: bool = True,
     ) -> tuple[Tensor, HiddenState]:
-        """Outputs of the last layer [B, T, H] and the forward states after the last timestep.
+        """Outputs of the last layer [B, T, H] and the forward states after each row's last
+        timestep.
 
         Args:
             x_btd: [B, T, D], rows padded at the end.
             state: where a forward stack goes on from; a bidirectional one always starts at zeros.
-            lengths_b: timesteps of each row, for ragged bidirectional batches.
+            lengths_b: timesteps of each row, for ragged batches.
+            state_wanted: False: the returned state of padded rows is meaningless, which saves time.
         """
         assert state is None or not self.bidirectional
         ends: list[CellState] = []
         for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             start = None if state is None else layer_state(state, index)
-            y_bth, end = layer(x_btd, start, lengths_b)
+            y_bth, end = layer(x_btd, start, lengths_b, state_wanted=state_wanted)
             ends.append(end)
             y_bth = norm(y_bth)
             if index + 1 < len(self.layers):

@@ -1,4 +1,4 @@
-"""Single timesteps of a generation network, without the cost of torch's sequence interface.
+"""Single timesteps of a recurrent stack in torch, without the cost of torch's sequence interface.
 
 A stepped `nn.LSTM` spends most of its time on set-up. Here the embedding is folded into the first
 layer's input weights (a row of the product is looked up), input and recurrent weights of a layer
@@ -9,13 +9,13 @@ Proved equal to `rnn.cells` and to the whole-sequence path.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rnn.cells import CellState, CellWeights
-from rnn.config import CellName
-from rnn.network import GenerationNetwork
-from rnn.stack import layer_state, stacked_state
+from rnn.config import MINIMAL_CELLS, CellName
+from rnn.plain import minimal_parts
+from rnn.stack import RecurrentStack, layer_state, stacked_state
 from rnn.state import HiddenState
 
 # From the layer's input [B, D] and its state to its new state; the first layer's input are tokens
@@ -24,26 +24,29 @@ StepLayer = Callable[[Tensor, CellState], CellState]
 
 
 class Stepper:
-    """Scores of the next token from one token a row and the state before it.
+    """One timestep of every row, with the embedding before the stack and the output layer after it
+    where given.
 
-    The weights are copied and rearranged once: a change of the network is not seen.
+    The weights are copied and rearranged once: a change of the stack is not seen.
     """
 
-    def __init__(self, network: GenerationNetwork) -> None:
-        stack = network.stack
-        self._embedding_vd = network.embedding.weight.detach()
+    def __init__(
+        self, stack: RecurrentStack, *, embedding_vd: Tensor | None, output: nn.Linear | None
+    ) -> None:
+        self._embedding_vd = None if embedding_vd is None else embedding_vd.detach()
         self._layers = [
             _step_layer(layer.cell, layer.weights(), self._embedding_vd if index == 0 else None)
             for index, layer in enumerate(stack.recurrent_layers())
         ]
         self._norms = [norm if norm.state_dict() else None for norm in stack.norms]
         self._residual = stack.residual
-        self._out_weight_hv = network.head.weight.detach().T.contiguous()
-        self._out_bias_v = network.head.bias.detach()
+        self._output = None
+        if output is not None:
+            self._output = output.bias.detach(), output.weight.detach().T.contiguous()
 
-    def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
-        """Scores [B, V] after the tokens [B], and the state with them read."""
-        x = tokens_b
+    def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """Scores [B, V] (outputs [B, H] without an output layer) after tokens [B] or inputs [B, D],
+        and the state with them read."""
         ends: list[CellState] = []
         for index, layer in enumerate(self._layers):
             end = layer(x, layer_state(state, index))
@@ -52,15 +55,21 @@ class Stepper:
             if norm is not None:
                 y_bh = norm(y_bh)
             if self._residual:
-                input_bd = self._embedding_vd[tokens_b] if index == 0 else x
+                embedding_vd = self._embedding_vd if index == 0 else None
+                input_bd = x if embedding_vd is None else embedding_vd[x]
                 if input_bd.shape == y_bh.shape:
                     y_bh = input_bd + y_bh
             x = y_bh
-        return torch.addmm(self._out_bias_v, x, self._out_weight_hv), stacked_state(ends)
+        if self._output is not None:
+            bias_v, weight_hv = self._output
+            x = torch.addmm(bias_v, x, weight_hv)
+        return x, stacked_state(ends)
 
 
 def _step_layer(cell: CellName, weights: CellWeights, table_vd: Tensor | None) -> StepLayer:
-    weights = CellWeights(*(weight.detach() for weight in weights))
+    weights = weights.detach()
+    if cell in MINIMAL_CELLS:
+        return _minimal_layer(cell, weights, table_vd)
     if cell == "gru":
         return _gru_layer(weights, table_vd)
     joined = _joined_product(cell, weights, table_vd)
@@ -93,14 +102,19 @@ def _joined_product(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """One product for input and recurrence; an LSTM's gates in the order in, forget, out, cell, so
     that the three sigmoids are one."""
-    if cell == "lstm":
-        weights = CellWeights(*(_cell_gate_last(weight) for weight in weights))
+    input_weight_gd, recurrent_weight_gh = weights.input_weight_gd, weights.recurrent_weight_gh
+    assert recurrent_weight_gh is not None
+    assert weights.recurrent_bias_g is not None
     bias_g = weights.input_bias_g + weights.recurrent_bias_g
+    if cell == "lstm":
+        input_weight_gd = _cell_gate_last(input_weight_gd)
+        recurrent_weight_gh = _cell_gate_last(recurrent_weight_gh)
+        bias_g = _cell_gate_last(bias_g)
     if table_vd is not None:
-        folded_vg = table_vd @ weights.input_weight_gd.T + bias_g
-        recurrent_hg = weights.recurrent_weight_gh.T.contiguous()
+        folded_vg = table_vd @ input_weight_gd.T + bias_g
+        recurrent_hg = recurrent_weight_gh.T.contiguous()
         return lambda tokens, hidden_bh: torch.addmm(folded_vg[tokens], hidden_bh, recurrent_hg)
-    both = torch.cat([weights.input_weight_gd, weights.recurrent_weight_gh], dim=1).T.contiguous()
+    both = torch.cat([input_weight_gd, recurrent_weight_gh], dim=1).T.contiguous()
     return lambda x_bd, hidden_bh: torch.addmm(bias_g, torch.cat([x_bd, hidden_bh], dim=1), both)
 
 
@@ -111,6 +125,9 @@ def _cell_gate_last(stacked: Tensor) -> Tensor:
 
 def _gru_layer(weights: CellWeights, table_vd: Tensor | None) -> StepLayer:
     """The reset gate stands between the two products, so they stay apart."""
+    assert weights.recurrent_weight_gh is not None
+    recurrent_bias_g = weights.recurrent_bias_g
+    assert recurrent_bias_g is not None
     folded_vg = None
     if table_vd is not None:
         folded_vg = functional.linear(table_vd, weights.input_weight_gd, weights.input_bias_g)
@@ -124,12 +141,29 @@ def _gru_layer(weights: CellWeights, table_vd: Tensor | None) -> StepLayer:
             input_bg = torch.addmm(weights.input_bias_g, x, input_dg)
         else:
             input_bg = folded_vg[x]
-        recurrent_bg = torch.addmm(weights.recurrent_bias_g, hidden_bh, recurrent_hg)
+        recurrent_bg = torch.addmm(recurrent_bias_g, hidden_bh, recurrent_hg)
         opened_bg = torch.sigmoid(input_bg[:, : 2 * size] + recurrent_bg[:, : 2 * size])
         reset_gate, update_gate = opened_bg.chunk(2, dim=1)
         new_gate = torch.tanh(
             torch.addcmul(input_bg[:, 2 * size :], reset_gate, recurrent_bg[:, 2 * size :])
         )
         return CellState(torch.lerp(new_gate, hidden_bh, update_gate))
+
+    return step
+
+
+def _minimal_layer(cell: CellName, weights: CellWeights, table_vd: Tensor | None) -> StepLayer:
+    """The gates do not read the state: of a token they are looked up with their activation."""
+    if table_vd is not None:
+        folded_vg = functional.linear(table_vd, weights.input_weight_gd, weights.input_bias_g)
+        decay_vh, addend_vh = minimal_parts(cell, folded_vg)
+        return lambda tokens, state: CellState(
+            torch.addcmul(addend_vh[tokens], decay_vh[tokens], state.hidden_bh)
+        )
+    input_dg = weights.input_weight_gd.T.contiguous()
+
+    def step(x: Tensor, state: CellState) -> CellState:
+        decay_bh, addend_bh = minimal_parts(cell, torch.addmm(weights.input_bias_g, x, input_dg))
+        return CellState(torch.addcmul(addend_bh, decay_bh, state.hidden_bh))
 
     return step

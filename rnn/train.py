@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from rnn.checkpoint import Content, read, write
 from rnn.config import TaskConfig, TrainingConfig
 from rnn.data.examples import Examples
-from rnn.determinism import Randomness, use_reproducible_kernels
+from rnn.determinism import Randomness, use_reproducible_kernels, uses_bfloat16
 from rnn.errors import CheckpointError, DivergedError
 from rnn.events import (
     CheckpointDue,
@@ -87,6 +87,8 @@ def train(
     work = prepare(config, examples, torch.device(device), randomness)
     network = work.network
     optimizer = build_optimizer(network, training)
+    device_type = torch.device(device).type
+    bfloat16 = uses_bfloat16(training.precision, device_type)
     progress, best_weights = _Progress(), _weights(work)
     if resume is not None:
         progress, best_weights = _restore(resume, config, work, optimizer, randomness)
@@ -110,7 +112,8 @@ def train(
 
         network.train()
         optimizer.zero_grad(set_to_none=True)
-        batch = work.batch_loss(epoch, index)
+        with torch.autocast(device_type, torch.bfloat16, enabled=bfloat16):
+            batch = work.batch_loss(epoch, index)
         batch.loss.backward()  # type: ignore[no-untyped-call]
         if training.l1_penalty:
             add_l1_gradient(network.parameters(), training.l1_penalty)

@@ -89,6 +89,7 @@ def _services(settings: Settings) -> Services:
         authenticator=Authenticator(database, settings.key_cache_seconds),
         waker=Waker(settings.redis_url.get_secret_value()),
         engine=Engine(
+            kernels=settings.kernels,
             threads=settings.inference_threads,
             max_concurrent=settings.max_concurrent_predictions,
             max_loaded=settings.max_loaded_models,

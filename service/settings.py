@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     trainer_threads: int | None = Field(None, ge=1, description="null: cores divided by slots.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Of this worker.")
 
+    kernels: Literal["auto", "avx512", "avx2", "plain", "off"] = Field(
+        "auto",
+        description="What computes recurrences: avx512, avx2 or plain, auto for the best of them"
+        " that the processor can run, off for torch alone.",
+    )
+
     # Inference
     inference_threads: int = Field(1, ge=1)
     max_concurrent_predictions: int = Field(64, ge=1, description="Requests in flight, then 503.")

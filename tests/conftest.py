@@ -13,6 +13,7 @@ import redis as redis_client
 from pydantic import SecretStr
 from sqlalchemy import create_engine
 
+from rnn.kernels.build import find_compiler
 from service.db.engine import Database, make_engine
 from service.db.migrate import migrate
 from service.embedded.postgres import EmbeddedPostgres
@@ -20,6 +21,30 @@ from service.embedded.redis import EmbeddedRedis
 from service.settings import Settings
 
 pytest_plugins = ["tests.serving"]
+
+
+def has_gpu() -> bool:
+    import torch  # a second that only tests with this marker cost
+
+    return torch.cuda.is_available()
+
+
+def has_compiler() -> bool:
+    return find_compiler() is not None
+
+
+# Markers of tests that need what not every machine has.
+NEEDS = {"gpu": has_gpu, "compiler": has_compiler}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects what cannot run here."""
+    for marker, is_there in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and not is_there():
+            config.hook.pytest_deselected(items=marked)
+            items[:] = [item for item in items if item not in marked]
+
 
 TEMPLATE = "reprise_template"
 _numbers = itertools.count(1)

@@ -14,6 +14,8 @@ from functools import partial
 from importlib.metadata import version
 from uuid import uuid4
 
+from rnn.errors import KernelsError
+from rnn.kernels import library
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
 from service.jobs.wake import Waker
@@ -104,8 +106,9 @@ def main() -> None:
     settings = Settings()
     configure_logging(settings.log_level)
     try:
+        library.select(settings.kernels)  # or no trainer could start, again and again
         room = make_room(settings)
-    except NoDeviceError as error:
+    except (NoDeviceError, KernelsError) as error:
         sys.exit(str(error))
     stop_on_signals(room.stopping)
     run_worker(room)

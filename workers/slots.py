@@ -48,7 +48,10 @@ class Slot(threading.Thread):
 
     def _start_trainer(self) -> TrainerProcess | None:
         trainer = TrainerProcess(
-            science=self._room.science, threads=self._room.threads, gpu=self._gpu
+            science=self._room.science,
+            kernels=self._room.settings.kernels,
+            threads=self._room.threads,
+            gpu=self._gpu,
         )
         waited = 0.0
         try:

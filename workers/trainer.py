@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
+from rnn.kernels import library
 from workers.messages import COMMANDS, Ready, Stop, Train, TrainingFailed, TrainingStopped
 from workers.trainer_control import Reporter, TrainingControl
 from workers.trainer_errors import explain
@@ -33,8 +34,10 @@ def main() -> None:
     parser.add_argument("--reports", type=int, required=True, help="descriptor to write to")
     parser.add_argument("--parent", type=int, required=True, help="process to die with")
     parser.add_argument("--science", required=True, help="module:function that gives a Science")
+    parser.add_argument("--kernels", required=True, help="what `rnn.kernels.library` selects")
     arguments = parser.parse_args()
     die_with(arguments.parent)
+    kernels = library.select(arguments.kernels)
     commands: BinaryIO = os.fdopen(arguments.commands, "rb")
     reporter = Reporter(os.fdopen(arguments.reports, "wb"))
     module, _, function = arguments.science.partition(":")
@@ -52,6 +55,7 @@ def main() -> None:
     try:
         order.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         redirect_output(order.log_path)
+        sys.stderr.write(f"kernels: {kernels.level} ({kernels.reason})\n")
         run(order, science, control, reporter, training)
     except Exception as error:
         traceback.print_exc()

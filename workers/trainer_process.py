@@ -23,13 +23,13 @@ class TrainerGoneError(Exception):
 class TrainerProcess:
     """One child in a session of its own. It dies with the thread that makes this object."""
 
-    def __init__(self, *, science: str, threads: int, gpu: str | None) -> None:
+    def __init__(self, *, science: str, kernels: str, threads: int, gpu: str | None) -> None:
         commands_read, commands_write = os.pipe()
         reports_read, reports_write = os.pipe()
         command = [
             *(sys.executable, "-m", "workers.trainer", "--science", science),
             *("--commands", str(commands_read), "--reports", str(reports_write)),
-            *("--parent", str(os.getpid())),
+            *("--parent", str(os.getpid()), "--kernels", kernels),
         ]
         try:
             self._process = subprocess.Popen(

@@ -70,7 +70,7 @@ class ClassificationWork:
         rows = self._training_n[self._batches[1][index]]
         logits_bc, timesteps = self._logits(rows)
         targets_b = torch.from_numpy(self._targets_n[rows]).to(self._device)
-        return BatchLoss(functional.cross_entropy(logits_bc, targets_b), timesteps)
+        return BatchLoss(functional.cross_entropy(logits_bc.float(), targets_b), timesteps)
 
     def _logits(self, rows: Sequence[int] | IntArray) -> tuple[Tensor, int]:
         tokens_bt, lengths_b = pad_tokens([self._encoded[index].tokens for index in rows])

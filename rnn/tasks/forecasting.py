@@ -96,7 +96,7 @@ class ForecastingWork:
             torch.from_numpy(coded.inputs_btd).to(self._device),
             torch.from_numpy(coded.future_bhd).to(self._device),
         )
-        loss = forecast_loss(outputs_bhq, target_bh, mask_bh, self._levels_q)
+        loss = forecast_loss(outputs_bhq.float(), target_bh, mask_bh, self._levels_q)
         return BatchLoss(loss, coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1])
 
     def _targets(self, coded: CodedWindows, truth_bh: FloatArray) -> tuple[Tensor, Tensor]:

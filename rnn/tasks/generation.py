@@ -55,7 +55,7 @@ class GenerationWork:
         logits_btv, state = self.network(inputs_bt.to(self._device), self._state)
         self._state = state.detach()
         loss = functional.cross_entropy(
-            logits_btv.flatten(0, 1), targets_bt.to(self._device).flatten()
+            logits_btv.flatten(0, 1).float(), targets_bt.to(self._device).flatten()
         )
         return BatchLoss(loss, targets_bt.numel())
 

@@ -8,6 +8,7 @@ from fastapi import Response
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from rnn.kernels import library
 from service.api.deps import Services, ServicesDep
 from service.api.routing import public_router
 from service.api.schemas.base import View
@@ -19,9 +20,17 @@ REDIS_SECONDS = 1.0
 State = Literal["up", "down", "starting"]
 
 
+class Kernels(View):
+    """What computes the recurrences, and why that: compiled code of a level, or torch, slower."""
+
+    level: Literal["avx512", "avx2", "plain", "torch"]
+    reason: str
+
+
 class Health(View):
     status: Literal["ok"]
     version: str
+    kernels: Kernels
 
 
 class Readiness(View):
@@ -37,7 +46,8 @@ class Readiness(View):
 @router.get("/health")
 async def health() -> Health:
     """Whether this process answers. Asks nothing of others, so it is safe to restart on."""
-    return Health(status="ok", version=version("reprise"))
+    kernels = Kernels.model_validate(library.status())
+    return Health(status="ok", version=version("reprise"), kernels=kernels)
 
 
 @router.head("/ready", include_in_schema=False)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError, ValidationError
 from service.inference.generation import Generation
 from service.inference.loaded import LoadedModels
@@ -77,6 +78,7 @@ class Engine:
     def __init__(
         self,
         *,
+        kernels: library.Choice,
         threads: int,
         max_concurrent: int,
         max_loaded: int,
@@ -85,6 +87,7 @@ class Engine:
     ) -> None:
         self.ready = False
         self.models = LoadedModels(max_loaded, threads)
+        self._kernels = kernels
         self._threads = threads
         self._max_concurrent = max_concurrent
         self._max_decode_slots = max_decode_slots
@@ -101,7 +104,12 @@ class Engine:
         return self._decoder.rows if self._decoder else 0
 
     def start(self) -> None:
-        """Called once, on the event loop that will await the answers."""
+        """Called once, on the event loop that will await the answers.
+
+        Raises KernelsError where the kernels that were asked for cannot run here.
+        """
+        chosen = library.select(self._kernels)
+        log.info("kernels: %s (%s)", chosen.level, chosen.reason)
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 

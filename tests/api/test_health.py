@@ -3,9 +3,11 @@
 import time
 from importlib.metadata import version
 
+import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
+from rnn.kernels import library
 from tests.api.asgi import call
 from tests.api.conftest import MakeApp
 
@@ -18,13 +20,27 @@ def test_health_is_local(make_app: MakeApp) -> None:
     )
     answer = call(app, "GET", "/health")
     assert answer.status == 200
-    assert answer.json() == {"status": "ok", "version": version("reprise")}
+    kernels = library.status()
+    assert answer.json() == {
+        "status": "ok", "version": version("reprise"),
+        "kernels": {"level": kernels.level, "reason": kernels.reason},
+    }  # fmt: skip
     ready = call(app, "GET", "/ready")
     assert ready.status == 503
     assert int(ready.headers["retry-after"]) >= 1
     assert ready.json() == {
         "status": "unavailable", "database": "down", "engine": "starting", "redis": "down",
     }  # fmt: skip
+
+
+def test_health_names_the_kernels_of_the_settings(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_selected", None)  # and afterwards what was
+    with TestClient(make_app(kernels="off"), base_url="http://localhost") as client:
+        assert client.get("/health").json()["kernels"] == {
+            "level": "torch", "reason": "the kernels are switched off",
+        }  # fmt: skip
 
 
 def test_ready_once_the_engine_is(client: TestClient) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import pytest
@@ -10,6 +10,7 @@ import redis
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
+from rnn.config import CellName
 from service.artifacts.store import ArtifactStore
 from service.auth.subjects import ALL_SCOPES, Scope
 from service.db.engine import Database
@@ -94,6 +95,14 @@ def test_every_choice_spelled_out(client: TestClient, headers: dict[str, str], s
     for part in ("architecture", "training", "data"):
         chosen: Any = body[part]
         assert chosen.items() <= job["config"][part].items()
+
+
+@pytest.mark.parametrize("cell", get_args(CellName))
+def test_every_cell_can_be_chosen(
+    client: TestClient, headers: dict[str, str], series: str, cell: str
+) -> None:
+    job = submit(client, headers, series, architecture={"cell": cell})
+    assert job["config"]["architecture"]["cell"] == cell
 
 
 def test_a_name_taken_for_another_task(client: TestClient, headers: dict[str, str]) -> None:

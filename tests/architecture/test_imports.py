@@ -34,6 +34,7 @@ WITHOUT_TORCH = [
     "rnn.config",
     "rnn.errors",
     "rnn.events",
+    "rnn.kernels.library",
     "rnn.resolve",
     "rnn.data.examples",
     "service.app",

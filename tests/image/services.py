@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from rnn.kernels.build import levels
 from tests.image.containers import ROOT, USER, Image, Running
 from tests.image.servers import free_port, servers
 
@@ -60,13 +61,17 @@ def follow_a_job(client: httpx.Client) -> None:
 
 
 def check_contents(image: Image) -> None:
-    """An ordinary user, the program itself as the first process, and no tools to build with."""
+    """An ordinary user, the program itself as the first process, the kernels without the tools
+    that built them."""
     assert image.config["User"] == f"{USER}:{USER}"
     assert image.config["Entrypoint"] == ["reprise"]
     container = image.container()
     assert image.shell(container, "id -u").strip() == str(USER)
     tools = "for tool in cc gcc g++ make pip pip3; do command -v $tool; done; true"
     assert image.shell(container, tools) == ""
+    built = image.shell(container, "find / -xdev -name 'libreprise_*' -print -exec ldd {} ';'")
+    assert {level for level in levels() if f"libreprise_{level}.so" in built} == set(levels())
+    assert "stdc++" not in built, built
     writable = "find / -xdev -type d -writable -not -path '/proc/*' -not -path '/dev/*' | sort"
     say(f"its user may write in: {', '.join(image.shell(container, writable).split())}")
 
@@ -100,6 +105,9 @@ def main() -> None:
                 headers={"Authorization": f"Bearer {key}"},
                 timeout=300,
             ) as client:
+                kernels = client.get("/health").json()["kernels"]
+                say(f"kernels: {kernels['level']} ({kernels['reason']})")
+                assert kernels["level"] != "torch", kernels
                 follow_a_job(client)
             for one in reversed(running):
                 say(f"{one.service} stopped {one.stop():.1f} s after SIGTERM")

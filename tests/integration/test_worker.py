@@ -33,6 +33,16 @@ def test_success_end_to_end(machine: Machine) -> None:
     assert model.is_dir()
 
 
+def test_trainers_use_the_kernels_of_the_settings(machine: Machine) -> None:
+    """They get none of the worker's variables, so it has to tell them; a job's log says which."""
+    machine.settings = machine.settings.model_copy(update={"kernels": "off"})
+    job_id = machine.submit()
+    machine.start_worker()
+    machine.wait_state(job_id, "succeeded")
+    first, *_ = log_path(machine.artifacts, job_id, 1).read_text().splitlines()
+    assert first == "kernels: torch (the kernels are switched off)"
+
+
 def test_an_idle_worker_is_woken_and_starts_at_once(machine: Machine) -> None:
     """By the wake-up: it does not look by itself for a minute."""
     machine = relaxed(machine)

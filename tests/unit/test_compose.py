@@ -153,5 +153,5 @@ def test_the_image_holds_what_the_package_is_made_of() -> None:
     copied = set(re.findall(r"^COPY (\w+) \w+$", DOCKERFILE, re.M))
     assert copied == packages
     allowed = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M))
-    files = {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
-    assert allowed == packages | files
+    files = {"pyproject.toml", "setup.py", "constraints.txt", "LICENSE"}
+    assert allowed == packages | files | {project["project"]["readme"]}

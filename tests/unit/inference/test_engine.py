@@ -31,6 +31,7 @@ def version(generator_folder: Path) -> ServedVersion:
 def run(version: ServedVersion, scenario: Scenario, **limits: int) -> None:
     async def main() -> None:
         wanted = {
+            "kernels": "auto",
             "threads": 1,
             "max_concurrent": 64,
             "max_loaded": 2,

@@ -1,12 +1,14 @@
 """Losses that ignore what is masked, and gradients that agree with finite differences."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rnn.config import (
+    CellName,
     ClassificationConfig,
     ForecastingConfig,
     ForecastingData,
@@ -103,7 +105,7 @@ def generation_case(cell: str) -> tuple[nn.Module, Callable[[nn.Module], Tensor]
 
 
 @pytest.mark.parametrize("case", [forecasting_case, classification_case, generation_case])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("cell", get_args(CellName))
 def test_gradients_agree_with_finite_differences(
     case: Callable[[str], tuple[nn.Module, Callable[[nn.Module], Tensor]]], cell: str
 ) -> None:

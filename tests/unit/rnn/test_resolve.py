@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from rnn.config import (
+    CellName,
     ClassificationConfig,
     ForecastingConfig,
     GenerationConfig,
@@ -221,7 +222,7 @@ def test_a_data_set_of_another_kind_is_named() -> None:
         resolve(classification(), series_profile())
 
 
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("cell", get_args(CellName))
 @pytest.mark.parametrize("extra", [{}, {"layer_norm": True, "num_layers": 3, "residual": True}])
 def test_parameter_count_is_that_of_the_built_network(cell: str, extra: dict[str, Any]) -> None:
     randomness = Randomness(0, torch.device("cpu"))

@@ -1,15 +1,29 @@
-"""Single steps against the whole-sequence network."""
+"""Single steps against the whole-sequence network, by torch and by the native kernels."""
+
+from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
 
 from rnn.config import CellName, GenerationArchitecture, GenerationConfig
 from rnn.determinism import Randomness
+from rnn.kernels import library
 from rnn.network import GenerationNetwork
 from rnn.predictors import Generator
 
 
-def generator(cell: CellName = "lstm", **architecture: object) -> Generator:
+@pytest.fixture(autouse=True, params=["off", "auto"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Torch alone, then whatever this machine has."""
+    library.select(request.param)
+    yield
+    library.select("auto")
+
+
+def network_and_model(
+    cell: CellName = "lstm", **architecture: object
+) -> tuple[GenerationNetwork, Generator]:
     config = GenerationConfig(
         task="text-generation",
         architecture=GenerationArchitecture.model_validate(
@@ -20,10 +34,10 @@ def generator(cell: CellName = "lstm", **architecture: object) -> Generator:
     noise = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.4, generator=noise)
-    return Generator(config, network)
+    return network, Generator(config, network)
 
 
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("cell", get_args(CellName))
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -37,10 +51,10 @@ def generator(cell: CellName = "lstm", **architecture: object) -> Generator:
 def test_steps_equal_one_pass_over_the_whole_sequence(
     cell: CellName, architecture: dict[str, object]
 ) -> None:
-    model = generator(cell, **architecture)
+    network, model = network_and_model(cell, **architecture)
     tokens_bt = torch.randint(256, (3, 9), generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        whole_btv, whole_end = model._network(tokens_bt, model.initial_state(3))
+        whole_btv, whole_end = network(tokens_bt, model.initial_state(3))
     state = model.initial_state(3)
     for timestep in range(9):
         logits_bv, state = model.step(tokens_bt[:, timestep], state)
@@ -49,7 +63,7 @@ def test_steps_equal_one_pass_over_the_whole_sequence(
 
 
 def test_a_row_of_a_batch_equals_the_row_alone() -> None:
-    model = generator()
+    _, model = network_and_model()
     tokens_b = torch.tensor([5, 77, 200])
     _, state = model.step(tokens_b, model.initial_state(3))
     logits_bv, _ = model.step(tokens_b, state)
@@ -58,7 +72,7 @@ def test_a_row_of_a_batch_equals_the_row_alone() -> None:
 
 
 def test_prefill_equals_steps_and_can_go_on_from_a_state() -> None:
-    model = generator()
+    _, model = network_and_model()
     tokens = list(range(40, 60))
     state = model.initial_state(1)
     for token in tokens:

@@ -4,14 +4,20 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from rnn.checkpoint import load_model, manifest_sha256, read
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
+from rnn.config import (
+    CellName,
+    ClassificationConfig,
+    ForecastingConfig,
+    GenerationConfig,
+    TaskConfig,
+)
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
 from rnn.determinism import Randomness
 from rnn.errors import CheckpointError, ConfigError, DataTooSmallError, DivergedError
@@ -241,6 +247,21 @@ def test_a_generator_learns_and_its_loss_is_the_served_networks(
         logits_bv, state = model.step(torch.tensor([token]), state)
         logits_v = logits_bv[0]
     assert total / held_out == pytest.approx(last.metrics["loss_nats"], rel=0.05)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", get_args(CellName))
+def test_every_cell_learns_every_task(
+    cell: str, task: str, cases: dict[str, tuple[TaskConfig, Examples]]
+) -> None:
+    config, examples = cases[task]
+    document = config.model_dump(mode="json")
+    document["architecture"]["cell"] = cell
+    *history, last = events(type(config).model_validate(document), examples)
+    assert isinstance(last, Finished)
+    first = next(event for event in history if isinstance(event, Evaluated))
+    loss = "loss_nats" if task == "generation" else "loss"
+    assert last.metrics[loss] < first.metrics[loss]
 
 
 def test_a_test_part_is_measured_once_at_the_end(sentences: TextExamples) -> None:

@@ -1,11 +1,26 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from rnn.kernels import library
 from service.jobs.wake import Waker
+from service.settings import Settings
+from workers import app
 from workers.app import MAX_PASSES, ring_or_pass
 from workers.room import Doorbell
+
+
+def test_a_worker_whose_trainers_could_not_start_says_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    forced = settings.model_copy(update={"kernels": "avx2"})
+    monkeypatch.setattr(app, "Settings", lambda: forced)
+    monkeypatch.setattr(app, "configure_logging", lambda _level: None)
+    with pytest.raises(SystemExit, match="cannot run here"):
+        app.main()
 
 
 class Wakes(Waker):

@@ -1,0 +1,1 @@
+"""The native kernels against their peers on one machine: `python -m benchmarks.kernels`."""

@@ -1,0 +1,254 @@
+"""A trained stack with its weights packed once: single timesteps, whole ragged sequences.
+
+A row's numbers do not depend on the rows beside it, on the number of threads, nor on whether its
+sequence came whole or step by step. Calls run on the CPU without Python's lock, on as many threads
+as torch would use in the calling thread, and allocate nothing but what they return.
+"""
+
+import weakref
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from rnn.cells import CellWeights
+from rnn.errors import InputMismatchError
+from rnn.kernels.library import CELL_NUMBERS, PRECISION_NUMBERS, Library, Precision
+from rnn.stack import RecurrentStack
+from rnn.state import HiddenState
+
+
+class NativeNetwork:
+    """A recurrent stack, with the embedding before it and the output layer after it where given.
+
+    The weights are copied: a change of the stack is not seen. One object serves any number of
+    threads.
+
+    Args:
+        embedding_vd: [V, D]; the inputs are then tokens, and the first layer's product with each is
+            looked up (or, where that table would be too large, its vector is read).
+        output: the linear layer after the stack, for `step` and `prefill`.
+        precision: of the weights and of what they are multiplied with: float32, bfloat16 summed in
+            float32, or int8 with one scale for each output's weights and for each row's inputs.
+            States, biases and gates are float32 always.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        stack: RecurrentStack,
+        *,
+        embedding_vd: Tensor | None = None,
+        output: nn.Linear | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        layers = stack.recurrent_layers()
+        self.precision = precision
+        self._library = library
+        self._functions = functions = library.functions
+        self._is_lstm = layers[0].cell == "lstm"
+        self._num_layers = len(layers)
+        self._hidden_size = layers[0].forwards.hidden_size
+        self._directions = 2 if stack.bidirectional else 1
+        self._width = stack.output_size
+        self._vocabulary = 0 if embedding_vd is None else len(embedding_vd)
+        self._input_size = layers[0].weights().input_weight_gd.shape[1]
+        self._outputs = 0 if output is None else output.out_features
+        self._net: int = functions.rk_network_new(
+            CELL_NUMBERS[layers[0].cell],
+            PRECISION_NUMBERS[precision],
+            self._num_layers,
+            self._directions,
+            0 if self._vocabulary else self._input_size,
+            self._hidden_size,
+            int(stack.residual),
+        )
+        weakref.finalize(self, functions.rk_network_free, self._net).atexit = False
+        if embedding_vd is not None:
+            table = _dense(embedding_vd)
+            functions.rk_network_set_tokens(self._net, *table.shape, table.data_ptr())
+        for index, layer in enumerate(layers):
+            for direction in range(self._directions):
+                self._set_layer(index, direction, layer.weights(backwards=direction == 1))
+            norm = stack.norms[index]
+            if isinstance(norm, nn.LayerNorm):
+                scale, shift = _dense(norm.weight), _dense(norm.bias)
+                functions.rk_network_set_norm(
+                    self._net, index, scale.data_ptr(), shift.data_ptr(), norm.eps
+                )
+        if output is not None:
+            weight, bias = _dense(output.weight), _dense(output.bias)
+            functions.rk_network_set_output(
+                self._net, self._outputs, weight.data_ptr(), bias.data_ptr()
+            )
+
+    def _set_layer(self, index: int, direction: int, weights: CellWeights) -> None:
+        dense = [None if weight is None else _dense(weight) for weight in weights]
+        self._functions.rk_network_set_layer(
+            self._net, index, direction, *(_address(weight) for weight in dense)
+        )
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of weights that a step of one row reads."""
+        return cast(int, self._functions.rk_network_step_bytes(self._net))
+
+    def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """One timestep of every row.
+
+        Args:
+            x: tokens [B], or inputs [B, D] where there is no embedding.
+
+        Returns:
+            [B, outputs] after the output layer, or [B, H] without one, and the state after it.
+
+        Raises:
+            InputMismatchError: a token outside the vocabulary.
+        """
+        result, end, _ = self._steps(x[None], state, draws=0)
+        return result, end
+
+    def greedy(
+        self, tokens_b: Tensor, state: HiddenState, steps: int
+    ) -> tuple[Tensor, Tensor, HiddenState]:
+        """`steps` timesteps in one call, each row going on with its best token.
+
+        Args:
+            tokens_b: each row's first.
+
+        Returns:
+            The tokens drawn [steps, B], the last scores [B, V], and the state before the last drawn
+            token is read.
+        """
+        result, end, drawn_sb = self._steps(tokens_b[None], state, draws=steps)
+        assert drawn_sb is not None
+        return drawn_sb, result, end
+
+    def _steps(
+        self, x: Tensor, state: HiddenState, *, draws: int
+    ) -> tuple[Tensor, HiddenState, Tensor | None]:
+        steps, rows = x.shape[0], x.shape[1]
+        x = self._inputs(x)
+        start, end = _checked(state), self._new_state(rows)
+        result = torch.empty(rows, self._outputs or self._width)
+        drawn = torch.empty(draws, rows, dtype=torch.int32) if draws else None
+        tokens, inputs = (x.data_ptr(), None) if self._vocabulary else (None, x.data_ptr())
+        output, logits = (None, result.data_ptr()) if self._outputs else (result.data_ptr(), None)
+        self._call(
+            self._functions.rk_step,
+            rows,
+            draws or steps,
+            tokens,
+            inputs,
+            int(draws > 0),
+            start.hidden_lbh.data_ptr(),
+            _address(start.cell_lbh),
+            end.hidden_lbh.data_ptr(),
+            _address(end.cell_lbh),
+            output,
+            logits,
+            _address(drawn),
+        )
+        return result, end, None if drawn is None else drawn.long()
+
+    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """The scores [V] after the last of the tokens [T], of one row, and the state after it."""
+        logits_bv = torch.empty(1, self._outputs)
+        end = self._read(tokens[None], None, state, None, logits_bv)
+        return logits_bv[0], end
+
+    def sequences(
+        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+    ) -> tuple[Tensor, HiddenState]:
+        """Whole sequences of different lengths.
+
+        Args:
+            x: tokens [B, T] or inputs [B, T, D], padded at the end; padding is never read.
+            lengths_b: timesteps of each row, at least one; None: all of them.
+            state: where the forward direction starts; None: zeros.
+
+        Returns:
+            The last layer's outputs [B, T, H], zero on padding, and the forward direction's state
+            after each row's own last timestep.
+
+        Raises:
+            InputMismatchError: a token outside the vocabulary, or a length that is not there.
+        """
+        y_bth = torch.zeros(*x.shape[:2], self._width)
+        return y_bth, self._read(x, lengths_b, state, y_bth, None)
+
+    def _read(
+        self,
+        x: Tensor,
+        lengths_b: Tensor | None,
+        state: HiddenState | None,
+        y_bth: Tensor | None,
+        logits_bv: Tensor | None,
+    ) -> HiddenState:
+        rows, timesteps = x.shape[:2]
+        x = self._inputs(x)
+        if lengths_b is None:
+            lengths_b = torch.full((rows,), timesteps)
+        elif rows and not 1 <= int(lengths_b.min()) <= int(lengths_b.max()) <= timesteps:
+            raise InputMismatchError(
+                f"lengths must lie between 1 and {timesteps}, not between "
+                f"{int(lengths_b.min())} and {int(lengths_b.max())}"
+            )
+        lengths_b = lengths_b.to(torch.int64).contiguous()
+        offsets_b = torch.arange(rows) * timesteps
+        start = HiddenState(torch.empty(0)) if state is None else _checked(state)
+        end = self._new_state(rows)
+        tokens, inputs = (x.data_ptr(), None) if self._vocabulary else (None, x.data_ptr())
+        self._call(
+            self._functions.rk_sequences,
+            rows,
+            offsets_b.data_ptr(),
+            lengths_b.data_ptr(),
+            tokens,
+            inputs,
+            None if state is None else start.hidden_lbh.data_ptr(),
+            None if state is None else _address(start.cell_lbh),
+            end.hidden_lbh.data_ptr(),
+            _address(end.cell_lbh),
+            _address(y_bth),
+            _address(logits_bv),
+        )
+        return end
+
+    def _call(self, function: object, *arguments: object) -> None:
+        pool = self._library.pool(torch.get_num_threads())
+        try:
+            function(self._net, pool, *arguments)  # type: ignore[operator]
+        except ValueError as error:
+            raise InputMismatchError(
+                f"a token is not between 0 and {self._vocabulary - 1}"
+                if self._vocabulary
+                else "the inputs do not fit the network"
+            ) from error
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """The leading two dimensions are free; dense, in the type of the interface."""
+        if self._vocabulary:
+            return x.to(torch.int32).contiguous()
+        if x.shape[2:] != (self._input_size,):
+            raise InputMismatchError(
+                f"{x.shape[-1]} input features, the network reads {self._input_size}"
+            )
+        return x.to(torch.float32).contiguous()
+
+    def _new_state(self, rows: int) -> HiddenState:
+        shape = (self._num_layers, rows, self._hidden_size)
+        return HiddenState(torch.empty(shape), torch.empty(shape) if self._is_lstm else None)
+
+
+def _dense(weight: Tensor) -> Tensor:
+    return weight.detach().to("cpu", torch.float32).contiguous()
+
+
+def _checked(state: HiddenState) -> HiddenState:
+    hidden, cell = state.hidden_lbh, state.cell_lbh
+    return HiddenState(_dense(hidden), None if cell is None else _dense(cell))
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

@@ -1,0 +1,101 @@
+"""What computes a trained stack: the native kernels, CUDA graphs on a GPU, or torch alone.
+
+All three take the same calls and give the same answers, to the precision asked for.
+"""
+
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rnn.kernels import library
+from rnn.kernels.inference import NativeNetwork
+from rnn.kernels.library import Precision
+from rnn.stack import RecurrentStack
+from rnn.state import HiddenState
+from rnn.stepper import Stepper
+
+_SEGMENT = 1024  # bounds the memory of a long prompt's outputs
+
+
+class Runner(Protocol):
+    """A stack with the embedding before it and the output layer after it, where it has them."""
+
+    def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """One timestep of every row, tokens [B] or inputs [B, D]: scores [B, V], or outputs [B, H]
+        where there is no output layer, and the state after it."""
+        ...
+
+    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """Scores [V] after the last of one row's tokens [T], and the state after it."""
+        ...
+
+    def sequences(
+        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+    ) -> tuple[Tensor, HiddenState]:
+        """Outputs [B, T, H] of tokens [B, T] or inputs [B, T, D], padded at the end, and the
+        forward state after each row's own last timestep. Outputs on padding are meaningless."""
+        ...
+
+
+class TorchRunner:
+    """Torch alone: works for every stack, on every device."""
+
+    def __init__(
+        self, stack: RecurrentStack, *, embedding_vd: Tensor | None, output: nn.Linear | None
+    ) -> None:
+        self._stack = stack
+        self._embedding_vd = embedding_vd
+        self._output = output
+
+    @cached_property
+    def _stepper(self) -> Stepper:
+        """Made when it is needed: it holds the first layer's product with every token."""
+        return Stepper(self._stack, embedding_vd=self._embedding_vd, output=self._output)
+
+    def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        return self._stepper.step(x, state)
+
+    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        read = tokens[:-1]
+        for start in range(0, len(read), _SEGMENT):
+            _, state = self.sequences(read[None, start : start + _SEGMENT], state=state)
+        logits_bv, state = self.step(tokens[-1:], state)
+        return logits_bv[0], state
+
+    def sequences(
+        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+    ) -> tuple[Tensor, HiddenState]:
+        if self._embedding_vd is not None:
+            x = functional.embedding(x, self._embedding_vd)
+        y_bth, end = self._stack(x, state, lengths_b)
+        return y_bth, end
+
+
+def make_runner(
+    stack: RecurrentStack,
+    *,
+    embedding_vd: Tensor | None = None,
+    output: nn.Linear | None = None,
+    precision: Precision = "float32",
+) -> Runner:
+    """The fastest that runs where the stack lies. Its weights may be copied: a later change of the
+    stack is not seen.
+
+    Args:
+        precision: of the native kernels and on a GPU; torch on a CPU always takes float32.
+    """
+    parameter = next(stack.parameters())
+    if parameter.dtype == torch.float32:
+        if parameter.device.type == "cuda":
+            from rnn.kernels.cuda import CudaNetwork  # a server without a GPU starts without it
+
+            return CudaNetwork(stack, embedding_vd=embedding_vd, output=output, precision=precision)
+        kernels = library.load()
+        if parameter.device.type == "cpu" and kernels is not None:
+            return NativeNetwork(
+                kernels, stack, embedding_vd=embedding_vd, output=output, precision=precision
+            )
+    return TorchRunner(stack, embedding_vd=embedding_vd, output=output)
