@@ -91,7 +91,7 @@ class Forecaster:
 
     def _run(self, history_bt: FloatArray) -> tuple[FloatArray, FloatArray]:
         coded = code_windows(history_bt, self._shape)
-        y_bth, _ = self._runner.sequences(torch.from_numpy(coded.inputs_btd).to(self._device))
+        y_bth, _ = self._runner.sequences(torch.from_numpy(coded.inputs_btd), state_wanted=False)
         future_bhd = torch.from_numpy(coded.future_bhd).to(self._device)
         return decoded(self._head(y_bth[:, -1], future_bhd), coded)
 
@@ -153,9 +153,8 @@ class Classifier:
         for start in range(0, len(by_length), _ROWS_PER_BATCH):
             rows = by_length[start : start + _ROWS_PER_BATCH]
             tokens_bt, lengths_b = pad_tokens([encoded[index].tokens for index in rows])
-            lengths_b = lengths_b.to(self._device)
-            y_bth, _ = self._runner.sequences(tokens_bt.to(self._device), lengths_b)
-            logits_bc = self._head(y_bth, lengths_b)
+            y_bth, _ = self._runner.sequences(tokens_bt, lengths_b, state_wanted=False)
+            logits_bc = self._head(y_bth, lengths_b.to(self._device))
             probabilities_bc[rows] = torch.softmax(logits_bc.double(), dim=1).cpu().numpy()
         return ClassificationResult(
             probabilities_bc,
@@ -217,7 +216,7 @@ class Generator:
                 raise InputMismatchError(
                     f"token {token} is not between 0 and {self.vocabulary_size - 1}"
                 )
-        return self._runner.prefill(torch.tensor(tokens, device=self._device), state)
+        return self._runner.prefill(torch.tensor(tokens), state)
 
     @torch.inference_mode()
     def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:

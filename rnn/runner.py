@@ -21,7 +21,10 @@ _SEGMENT = 1024  # bounds the memory of a long prompt's outputs
 
 
 class Runner(Protocol):
-    """A stack with the embedding before it and the output layer after it, where it has them."""
+    """A stack with the embedding before it and the output layer after it, where it has them.
+
+    Inputs may lie on the CPU; states and answers lie where the stack does.
+    """
 
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One timestep of every row, tokens [B] or inputs [B, D]: scores [B, V], or outputs [B, H]
@@ -33,10 +36,16 @@ class Runner(Protocol):
         ...
 
     def sequences(
-        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+        self,
+        x: Tensor,
+        lengths_b: Tensor | None = None,
+        state: HiddenState | None = None,
+        *,
+        state_wanted: bool = True,
     ) -> tuple[Tensor, HiddenState]:
         """Outputs [B, T, H] of tokens [B, T] or inputs [B, T, D], padded at the end, and the
-        forward state after each row's own last timestep. Outputs on padding are meaningless."""
+        forward state after each row's own last timestep. Outputs on padding are meaningless, and so
+        is the state of padded rows where it is not wanted."""
         ...
 
 
@@ -49,6 +58,7 @@ class TorchRunner:
         self._stack = stack
         self._embedding_vd = embedding_vd
         self._output = output
+        self._device = next(stack.parameters()).device
 
     @cached_property
     def _stepper(self) -> Stepper:
@@ -56,7 +66,7 @@ class TorchRunner:
         return Stepper(self._stack, embedding_vd=self._embedding_vd, output=self._output)
 
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
-        return self._stepper.step(x, state)
+        return self._stepper.step(x.to(self._device), state)
 
     def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         read = tokens[:-1]
@@ -66,11 +76,19 @@ class TorchRunner:
         return logits_bv[0], state
 
     def sequences(
-        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+        self,
+        x: Tensor,
+        lengths_b: Tensor | None = None,
+        state: HiddenState | None = None,
+        *,
+        state_wanted: bool = True,
     ) -> tuple[Tensor, HiddenState]:
+        x = x.to(self._device)
+        if lengths_b is not None:
+            lengths_b = lengths_b.to(self._device)
         if self._embedding_vd is not None:
             x = functional.embedding(x, self._embedding_vd)
-        y_bth, end = self._stack(x, state, lengths_b)
+        y_bth, end = self._stack(x, state, lengths_b, state_wanted=state_wanted)
         return y_bth, end
 
 

@@ -4,7 +4,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -13,7 +13,9 @@ import redis as redis_client
 from pydantic import SecretStr
 from sqlalchemy import create_engine
 
+from rnn.errors import KernelsError
 from rnn.kernels.build import find_compiler
+from rnn.kernels.library import load
 from service.db.engine import Database, make_engine
 from service.db.migrate import migrate
 from service.embedded.postgres import EmbeddedPostgres
@@ -33,8 +35,21 @@ def has_compiler() -> bool:
     return find_compiler() is not None
 
 
+def cpu_rank() -> int:
+    """2 with AVX-512, 1 with AVX2, or 0; whoever has no kernels has no use for either."""
+    try:
+        return int(load("plain").functions.rk_cpu_level())
+    except KernelsError:
+        return 0
+
+
 # Markers of tests that need what not every machine has.
-NEEDS = {"gpu": has_gpu, "compiler": has_compiler}
+NEEDS: dict[str, Callable[[], bool]] = {
+    "gpu": has_gpu,
+    "compiler": has_compiler,
+    "avx2": lambda: cpu_rank() >= 1,
+    "avx512": lambda: cpu_rank() >= 2,
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

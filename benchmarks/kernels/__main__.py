@@ -1,7 +1,7 @@
 """Measures the native kernels and their peers, and writes the tables as Markdown.
 
     .venv/bin/python -m pip install -c constraints.txt -e '.[benchmark]'
-    .venv/bin/python -m benchmarks.kernels                    # everything, about 40 minutes
+    .venv/bin/python -m benchmarks.kernels                    # everything, about 45 minutes
     .venv/bin/python -m benchmarks.kernels --quick            # a few minutes, coarse
     .venv/bin/python -m benchmarks.kernels --only generation --threads 2
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,19 +46,20 @@ def main() -> None:
         _work(options.worker, options.threads[0], options.quick, compile_too, options.level)
         return
     found = machine.look(quick=options.quick)
-    rows: list[Row] = []
-    disturbance: dict[str, Disturbance] = {}
+    rows, disturbance = _kept(options.keep)
     for section, (_, _, for_every_count) in SECTIONS.items():
         if options.only and section not in options.only:
             continue
         for threads in options.threads if for_every_count else options.threads[-1:]:
             before = Disturbance.so_far()
-            rows += _in_process(section, threads, options)
+            new = _in_process(section, threads, options)
             place = f"{section} T{threads}" if for_every_count else section
             disturbance[place] = Disturbance.so_far() - before
             say(f"{place}: {disturbance[place]}")
-    rows += limits.rows(found, rows)
-    text = page.render(found, rows, disturbance, _how(options))
+            measured = {(row.section, row.work) for row in new}
+            rows = [row for row in rows if (row.section, row.work) not in measured] + new
+            _keep(options.keep, rows, disturbance)
+    text = page.render(found, rows + limits.rows(found, rows), disturbance, _how(options))
     print(text)
     out = options.out
     if out is None and not options.quick and not options.only and options.level == "auto":
@@ -84,6 +86,12 @@ def _options() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="torch.compile too, which takes minutes to build; by default unless --quick",
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="a JSON file of rows: what is measured now takes the place of what it holds of the "
+        "same work, and the page shows all; so the sections can be measured one by one",
+    )
     parser.add_argument("--level", default="auto", help="of our kernels: auto, avx512, avx2, plain")
     parser.add_argument("--out", type=Path, help=f"by default, after everything: {RESULTS.name}")
     parser.add_argument("--worker", choices=SECTIONS, help=argparse.SUPPRESS)
@@ -96,6 +104,23 @@ def _how(options: argparse.Namespace) -> str:
     if options.level != "auto":
         said.append(f"our kernels at the level {options.level}")
     return f" ({', '.join(said)})" if said else ""
+
+
+def _kept(path: Path | None) -> tuple[list[Row], dict[str, Disturbance]]:
+    if path is None or not path.exists():
+        return [], {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    rows = [Row(**values) for values in kept["rows"]]
+    return rows, {place: Disturbance(**values) for place, values in kept["disturbance"].items()}
+
+
+def _keep(path: Path | None, rows: list[Row], disturbance: dict[str, Disturbance]) -> None:
+    if path is not None:
+        kept = {
+            "rows": [row.as_json() for row in rows],
+            "disturbance": {place: asdict(found) for place, found in disturbance.items()},
+        }
+        path.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _in_process(section: str, threads: int, options: argparse.Namespace) -> list[Row]:

@@ -66,10 +66,10 @@ def _measure(
             )
     engines, failed = build(makers)
     agreement = _agreement(engines)
-    # A repetition of the large shape is short: a dozen steps move as many times its weights.
     steps = {name: STEPS_PER_CALL if "a call" in name else 1 for name in engines}
     calls = {name: functools.partial(engine, steps[name]) for name, engine in engines.items()}
-    timings = interleaved(calls, repetitions=3 if quick else 9, seconds=0.05 if quick else 0.15)
+    repetitions = 3 if quick else 9 if section == "generation" else 5
+    timings = interleaved(calls, repetitions=repetitions, seconds=0.05 if quick else 0.15)
     rows = [
         timing.row(section, work, name, unit=unit, items=steps[name] * batch)
         for name, timing in timings.items()

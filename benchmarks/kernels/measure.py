@@ -77,17 +77,13 @@ def interleaved(
     Args:
         seconds: a repetition repeats its call for about so long, at least once.
     """
-    counts = {}
-    for name, call in calls.items():
-        call()
-        start = time.perf_counter()
-        call()
-        counts[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-7)))
+    needed = {name: _seconds_of(call) for name, call in calls.items()}
+    counts = {name: max(1, round(seconds / needed[name])) for name in calls}
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repetitions):
         for name, call in calls.items():
             time.sleep(SETTLE_SECONDS)
-            if found[name] and found[name][-1] < WARM_BELOW_SECONDS:
+            if needed[name] < WARM_BELOW_SECONDS:
                 call()
             start = time.perf_counter()
             for _ in range(counts[name]):
@@ -97,6 +93,17 @@ def interleaved(
         name: Timing(statistics.median(times), min(times), max(times))
         for name, times in found.items()
     }
+
+
+def _seconds_of(call: Callable[[], object]) -> float:
+    """The best of a few calls after a first one, of a long one only one."""
+    call()
+    times: list[float] = []
+    while len(times) < 5 and sum(times) < WARM_BELOW_SECONDS:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return max(min(times), 1e-7)
 
 
 def build(

@@ -14,7 +14,8 @@ from benchmarks.kernels.torch_engines import Engine, first_tokens
 from rnn.config import CellName
 from rnn.determinism import Randomness
 from rnn.kernels import library
-from rnn.kernels.inference import NativeNetwork, Precision
+from rnn.kernels.inference import NativeNetwork
+from rnn.kernels.library import Precision
 from rnn.kernels.training import TrainingPrecision, recurrence
 from rnn.layers import RecurrentLayer
 from rnn.network import GenerationNetwork

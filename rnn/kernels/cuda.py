@@ -129,7 +129,12 @@ class CudaNetwork:
 
     @torch.inference_mode()
     def sequences(
-        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+        self,
+        x: Tensor,
+        lengths_b: Tensor | None = None,
+        state: HiddenState | None = None,
+        *,
+        state_wanted: bool = True,
     ) -> tuple[Tensor, HiddenState]:
         """Whole sequences of different lengths.
 
@@ -165,7 +170,7 @@ class CudaNetwork:
         if state is not None:
             state = each(state, lambda part_lbh: part_lbh.to(self._device).contiguous())
         with _cudnn_factors("tf32" if self._rounded else "ieee"):
-            y_bth, end = self._stack(x.float(), state, lengths_b)
+            y_bth, end = self._stack(x.float(), state, lengths_b, state_wanted=state_wanted)
         if lengths_b is not None:
             padding_bt = torch.arange(timesteps, device=self._device) >= lengths_b[:, None]
             y_bth = y_bth.masked_fill(padding_bt[:, :, None], 0)

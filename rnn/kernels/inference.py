@@ -129,7 +129,7 @@ class NativeNetwork:
     ) -> tuple[Tensor, HiddenState, Tensor | None]:
         steps, rows = x.shape[0], x.shape[1]
         x = self._inputs(x)
-        start, end = _checked(state), self._new_state(rows)
+        start, end = self._start(state, rows), self._new_state(rows)
         result = torch.empty(rows, self._outputs or self._width)
         drawn = torch.empty(draws, rows, dtype=torch.int32) if draws else None
         tokens, inputs = (x.data_ptr(), None) if self._vocabulary else (None, x.data_ptr())
@@ -158,7 +158,12 @@ class NativeNetwork:
         return logits_bv[0], end
 
     def sequences(
-        self, x: Tensor, lengths_b: Tensor | None = None, state: HiddenState | None = None
+        self,
+        x: Tensor,
+        lengths_b: Tensor | None = None,
+        state: HiddenState | None = None,
+        *,
+        state_wanted: bool = True,  # noqa: ARG002  # it costs nothing here
     ) -> tuple[Tensor, HiddenState]:
         """Whole sequences of different lengths.
 
@@ -189,6 +194,8 @@ class NativeNetwork:
         x = self._inputs(x)
         if lengths_b is None:
             lengths_b = torch.full((rows,), timesteps)
+        elif lengths_b.shape != (rows,):
+            raise InputMismatchError(f"{len(lengths_b)} lengths for {rows} sequences")
         elif rows and not 1 <= int(lengths_b.min()) <= int(lengths_b.max()) <= timesteps:
             raise InputMismatchError(
                 f"lengths must lie between 1 and {timesteps}, not between "
@@ -196,7 +203,7 @@ class NativeNetwork:
             )
         lengths_b = lengths_b.to(torch.int64).contiguous()
         offsets_b = torch.arange(rows) * timesteps
-        start = HiddenState(torch.empty(0)) if state is None else _checked(state)
+        start = HiddenState(torch.empty(0)) if state is None else self._start(state, rows)
         end = self._new_state(rows)
         tokens, inputs = (x.data_ptr(), None) if self._vocabulary else (None, x.data_ptr())
         self._call(
@@ -229,12 +236,25 @@ class NativeNetwork:
     def _inputs(self, x: Tensor) -> Tensor:
         """The leading two dimensions are free; dense, in the type of the interface."""
         if self._vocabulary:
-            return x.to(torch.int32).contiguous()
+            # Clamped, so that what int32 does not hold stays outside the vocabulary.
+            return x.clamp(-1, self._vocabulary).to(torch.int32).contiguous()
         if x.shape[2:] != (self._input_size,):
             raise InputMismatchError(
                 f"{x.shape[-1]} input features, the network reads {self._input_size}"
             )
         return x.to(torch.float32).contiguous()
+
+    def _start(self, state: HiddenState, rows: int) -> HiddenState:
+        """Dense; of another shape it would be read beyond its end."""
+        hidden_lbh, cell_lbh = state.hidden_lbh, state.cell_lbh
+        shape = (self._num_layers, rows, self._hidden_size)
+        cell_shape = None if cell_lbh is None else cell_lbh.shape
+        if hidden_lbh.shape != shape or cell_shape != (shape if self._is_lstm else None):
+            raise InputMismatchError(
+                f"a state of {[*hidden_lbh.shape]} with{'' if cell_lbh is not None else 'out'} "
+                f"memory, the network's is {[*shape]} with{'' if self._is_lstm else 'out'} memory"
+            )
+        return HiddenState(_dense(hidden_lbh), None if cell_lbh is None else _dense(cell_lbh))
 
     def _new_state(self, rows: int) -> HiddenState:
         shape = (self._num_layers, rows, self._hidden_size)
@@ -243,11 +263,6 @@ class NativeNetwork:
 
 def _dense(weight: Tensor) -> Tensor:
     return weight.detach().to("cpu", torch.float32).contiguous()
-
-
-def _checked(state: HiddenState) -> HiddenState:
-    hidden, cell = state.hidden_lbh, state.cell_lbh
-    return HiddenState(_dense(hidden), None if cell is None else _dense(cell))
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -37,7 +37,8 @@ void forward(const TrainingStep<T>& step, const Part& part, const float* sums) {
         store(gates + H, as_kept(update_gate), n);
         store(gates + 2 * H, new_gate, n);
         store(step.recurrent_new + at, recurrent_new, n);
-        store(step.hidden + at, new_gate + update_gate * (before - new_gate), n);
+        vf after = (splat(1.0f) - update_gate) * new_gate + update_gate * before;
+        store(step.hidden + at, after, n);
     }
 }
 

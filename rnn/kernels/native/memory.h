@@ -21,10 +21,14 @@ class Buffer {
     explicit Buffer(size_t count) : count_(count) {
         if (!count) return;
         const size_t large = size_t(1) << 21;
-        size_t bytes = count * sizeof(T), alignment = bytes >= large ? large : 64;
-        bytes = (bytes + alignment - 1) / alignment * alignment;
-        data_ = static_cast<T*>(aligned_alloc(alignment, bytes));
-        if (!data_) throw std::bad_alloc();
+        size_t bytes = count * sizeof(T), alignment = 64;
+        if (bytes >= large) {  // whole pages; a small one ends where it ends, for the sanitizers
+            alignment = large;
+            bytes = (bytes + large - 1) / large * large;
+        }
+        void* place;
+        if (posix_memalign(&place, alignment, bytes)) throw std::bad_alloc();
+        data_ = static_cast<T*>(place);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
         if (alignment == large) madvise(data_, bytes, MADV_HUGEPAGE);
 #endif
@@ -56,15 +60,21 @@ class Buffer {
 
 // Scratch memory of one call after another: what one call needed is there for the next.
 class Arena {
+#if defined(__SANITIZE_ADDRESS__)
+    static constexpr bool APART = true;  // or an overrun would end in the next piece, unseen
+#else
+    static constexpr bool APART = false;
+#endif
+
    public:
     // Not zeroed; aligned to 64 bytes.
     template <class T>
     T* take(size_t count) {
         size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-        if (used_ + bytes > blocks_.back().size()) {
+        if (APART || used_ + bytes > blocks_.back().size()) {
             full_ += used_;
             used_ = 0;
-            blocks_.emplace_back(bytes > 4096 ? bytes : 4096);
+            blocks_.emplace_back(APART ? count * sizeof(T) : bytes > 4096 ? bytes : 4096);
         }
         char* place = blocks_.back().data() + used_;
         used_ += bytes;
@@ -73,11 +83,12 @@ class Arena {
     // Begins the next call: everything taken is given back.
     void reset() {
         size_t needed = full_ + used_;
-        if (blocks_.size() > 1 || needed > MOST_KEPT) {
-            blocks_.clear();
-            blocks_.emplace_back(needed > MOST_KEPT ? 0 : needed);
-        }
         full_ = used_ = 0;
+        if (blocks_.size() > 1 || needed > MOST_KEPT) {
+            blocks_.resize(1);
+            blocks_[0] = Buffer<char>();  // given back before more is asked for, which may throw
+            blocks_[0] = Buffer<char>(APART || needed > MOST_KEPT ? 0 : needed);
+        }
     }
 
    private:

@@ -100,7 +100,8 @@ void forward(const TrainingStep<T>& step, const Part& part, const float*) {
             size_t at = row * H + unit;
             Mixture<GATES> m = mixture<T, GATES>(step, row, unit, n);
             vf before = load(step.hidden_before + at, n);
-            store(step.hidden + at, before + m.share * (m.candidate - before), n);
+            vf after = (splat(1.0f) - m.share) * before + m.share * m.candidate;
+            store(step.hidden + at, after, n);
         }
 }
 

@@ -30,6 +30,7 @@ from rnn.events import (
     StepDone,
     Stopped,
 )
+from rnn.kernels import library
 from rnn.predictors import Classifier, Forecaster, Generator
 from rnn.resolve import resolve
 from rnn.train import train
@@ -143,6 +144,15 @@ def cases(
 TASKS = ["forecasting", "classification", "generation"]
 
 
+@pytest.fixture(params=["auto", "off"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever this machine has, then torch alone."""
+    library.select(request.param)
+    yield
+    library.select("auto")
+
+
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("task", TASKS)
 def test_interrupted_at_random_steps_equals_uninterrupted(
     task: str, cases: dict[str, tuple[TaskConfig, Examples]], tmp_path: Path
@@ -249,6 +259,7 @@ def test_a_generator_learns_and_its_loss_is_the_served_networks(
     assert total / held_out == pytest.approx(last.metrics["loss_nats"], rel=0.05)
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cell", get_args(CellName))
 def test_every_cell_learns_every_task(

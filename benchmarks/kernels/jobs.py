@@ -1,0 +1,119 @@
+"""The product's three jobs on real data as a user sends them, by torch alone and by the kernels.
+
+Each is submitted over HTTP with its task and data set alone; what it answers is judged on the test
+part. A service is started for each choice, on a free port and in a folder that is thrown away.
+"""
+
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks import first_run
+from benchmarks.kernels.measure import Row, say
+
+CHOICES = {"torch alone (REPRISE_KERNELS=off)": "off", "ours (the default)": "auto"}
+QUALITY = {
+    "m4-hourly": "test MASE",
+    "sst2": "test accuracy",
+    "shakespeare": "nats per character, last 10 %",
+}
+ANSWERS = 30
+
+
+def jobs(data: Path, *, quick: bool) -> list[Row]:
+    """Steps per second, the figure on the test part, and how long answers take."""
+    rows: list[Row] = []
+    for engine, choice in CHOICES.items():
+        with _running(choice) as service:
+            for name in ["sst2"] if quick else first_run.TASKS:
+                say(f"jobs: {name}, {engine}")
+                run = first_run.Run(name)
+                first_run.TASKS[name](service, data, run)
+                rows.append(_steps(run, engine))
+                figure = run.figures[QUALITY[name]]
+                rows.append(Row("jobs", f"{name}: {QUALITY[name]}", engine, "1", figure))
+                rows += _answers(service, run, data, engine)
+    return rows
+
+
+@contextmanager
+def _running(kernels: str) -> Iterator[first_run.Service]:
+    with tempfile.TemporaryDirectory(prefix="reprise-jobs-", dir="/tmp") as folder:
+        command = [sys.executable, "-m", "service.cli", "up", "--data", folder, "--port", "0"]
+        environment = {**os.environ, "REPRISE_KERNELS": kernels}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            printed = ""
+            for line in process.stdout:
+                printed += line
+                if "is ready at" in line:
+                    break
+            url, key = re.search(r"http://\S+", printed), re.search(r"rp_\w+", printed)
+            if url is None or key is None:
+                raise RuntimeError(f"the service did not start:\n{printed}")
+            yield first_run.Service(url.group(), key.group())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _steps(run: first_run.Run, engine: str) -> Row:
+    """The pace between reported steps, so that validations do not count."""
+    steps = [
+        (event["data"]["step"], datetime.fromisoformat(event["data"]["at"]).timestamp())
+        for event in run.events
+        if event["type"] == "metrics" and event["data"]["kind"] == "step"
+    ]
+    paces = [
+        (after - before) / (end - start)
+        for (before, start), (after, end) in pairwise(steps[2:])
+        if end > start
+    ]
+    return Row(
+        "jobs", f"{run.name}: training", engine, "steps/s",
+        statistics.median(paces), *statistics.quantiles(paces, n=20)[:: 18],
+    )  # fmt: skip
+
+
+def _answers(service: first_run.Service, run: first_run.Run, data: Path, engine: str) -> list[Row]:
+    """Milliseconds of whole requests, one after the other."""
+    requests: dict[str, tuple[str, dict[str, Any]]] = {}
+    if run.name == "m4-hourly":
+        series = list(first_run.m4_hourly(data / "m4" / "Hourly-train.csv.gz").values())
+        for count in (1, len(series)):
+            body = {"model": run.name, "series": series[:count], "horizon": first_run.HORIZON}
+            requests[f"forecast of {count} series"] = ("/forecasts", body)
+    elif run.name == "sst2":
+        text = "A film to remember , and one that asks to be seen again ."
+        for count in (1, 256):
+            body = {"model": run.name, "texts": [text] * count}
+            requests[f"sentiment of {count} texts"] = ("/sentiment", body)
+    else:
+        body = {"model": run.name, "prompt": "ROMEO:", "max_new_tokens": 500, "seed": 1}
+        requests["500 tokens"] = ("/generations", body)
+    return [
+        _timed(f"{run.name}: {what}", engine, lambda p=path, b=body: service.post(p, **b))
+        for what, (path, body) in requests.items()
+    ]
+
+
+def _timed(work: str, engine: str, call: Callable[[], object]) -> Row:
+    call()
+    times = []
+    for _ in range(ANSWERS):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return Row("jobs", work, engine, "ms", statistics.median(times), min(times), max(times))
