@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COUNTERS = Path("/proc/stat")
+# Of the processor, in cores, that others may take before figures say little.
+BEARABLE_CORES = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Disturbance:
         if self.others is not None and before.others is not None:
             others = max(0.0, self.others - before.others)
         return Disturbance(self.wall - before.wall, others, self.stolen - before.stolen)
+
+    @property
+    def bearable(self) -> bool:
+        return ((self.others or 0) + self.stolen) / self.wall <= BEARABLE_CORES
 
     def __str__(self) -> str:
         if self.others is None:

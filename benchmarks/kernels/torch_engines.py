@@ -6,6 +6,7 @@ takes the best token, and returns the last tokens [B].
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,8 +151,7 @@ def prepacked(network: GenerationNetwork, batch: int, dtype: torch.dtype) -> Eng
 
 def compiled(network: GenerationNetwork, batch: int, dtype: torch.dtype) -> Engine:
     """torch.compile with weights frozen in, C++ wrapper and tuned products: slow to build."""
-    torch._dynamo.reset()
-    options = {"freezing": True, "cpp_wrapper": True, "max_autotune": True}
+    options: dict[str, Any] = {"freezing": True, "cpp_wrapper": True, "max_autotune": True}
     step = torch.compile(FoldedStep(network, dtype).eval(), options=options, dynamic=False)
     engine = _folded_engine(step, network, batch, dtype)
     engine(3)

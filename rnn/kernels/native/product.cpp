@@ -211,45 +211,70 @@ Matrix::Matrix(int precision, PanelShape shape, int units, int inputs, const flo
 
 void Matrix::pack(int first, int last, const float* weights, size_t row_stride,
                   size_t input_stride) {
-    const int floats = shape_.floats();
-    for (int panel = first; panel < last; panel++) {
-        char* base = weights_.data() + panel * panel_bytes_;
+    for (int panel = first; panel < last; panel++)
         for (int v = 0; v < shape_.vectors(); v++) {
-            int unit = (panel * shape_.blocks + v / shape_.gates) * W;
-            int lanes = units_ - unit < W ? units_ - unit : W;
-            const float* rows = weights + ((size_t)(v % shape_.gates) * units_ + unit) * row_stride;
-            for (int lane = 0; lane < lanes; lane++) {
-                const float* row = rows + lane * row_stride;
-                int place = v * W + lane;  // of the output in its panel
-                if (precision_ == RK_FLOAT32) {
-                    float* out = reinterpret_cast<float*>(base) + place;
-                    for (int k = 0; k < inputs_; k++) out[(size_t)k * floats] = row[k * input_stride];
-                } else if (precision_ == RK_BFLOAT16) {
-                    bf16* out = reinterpret_cast<bf16*>(base) + place * 2;
-                    for (int k = 0; k < inputs_; k++)
-                        out[(size_t)(k >> 1) * floats * 2 + (k & 1)] = to_bf16(row[k * input_stride]);
-                } else {
-                    float top = 0, not_finite = 0;
-                    for (int k = 0; k < inputs_; k++) {
-                        float x = row[k * input_stride];
-                        not_finite += x * 0.0f;
-                        top = fabsf(x) > top ? fabsf(x) : top;
-                    }
-                    float inverse = top > 1e-30f && not_finite == 0 ? 127.0f / top : 0.0f;
-                    int32_t sum = 0;
-                    int8_t* out = reinterpret_cast<int8_t*>(base) + place * 4;
-                    if (inverse != 0)
-                        for (int k = 0; k < inputs_; k++) {
-                            int q = (int)lrintf(row[k * input_stride] * inverse);
-                            out[(size_t)(k >> 2) * floats * 4 + (k & 3)] = (int8_t)q;
-                            sum += q;
-                        }
-                    scales_[(size_t)panel * floats + place] = top / 127.0f + not_finite;
-                    offsets_[(size_t)panel * floats + place] = -128 * sum;
-                }
+            const int unit = (panel * shape_.blocks + v / shape_.gates) * W;
+            const int lanes = units_ - unit < W ? units_ - unit : W;
+            if (lanes <= 0) continue;
+            const size_t output = (size_t)(v % shape_.gates) * units_ + unit;
+            const float* rows = weights + output * row_stride;
+            char* place = weights_.data() + panel * panel_bytes_ + v * W * 4;
+            if (precision_ != RK_INT8) {
+                pack_floats(place, lanes, rows, row_stride, input_stride);
+                continue;
+            }
+            const size_t lane_0 = (size_t)panel * shape_.floats() + v * W;
+            for (int lane = 0; lane < lanes; lane++)
+                pack_int8(place + lane * 4, lane_0 + lane, rows + lane * row_stride, input_stride);
+        }
+}
+
+// Up to W outputs, in tiles that stay in the nearest cache while they are turned round.
+void Matrix::pack_floats(char* place, int lanes, const float* rows, size_t row_stride,
+                         size_t input_stride) {
+    constexpr int TILE = 32;  // inputs; even, so that pairs stay together
+    const size_t group = (size_t)shape_.floats() * 4;
+    for (int start = 0; start < inputs_; start += TILE, rows += TILE * input_stride) {
+        const int count = inputs_ - start < TILE ? inputs_ - start : TILE;
+        float tile[TILE][W] = {};
+        if (row_stride == 1)
+            for (int k = 0; k < count; k++) store(tile[k], load(rows + k * input_stride, lanes));
+        else
+            for (int lane = 0; lane < lanes; lane++)
+                for (int k = 0; k < count; k++)
+                    tile[k][lane] = rows[lane * row_stride + k * input_stride];
+        if (precision_ == RK_FLOAT32) {
+            for (int k = 0; k < count; k++, place += group) memcpy(place, tile[k], W * 4);
+        } else {
+            for (int k = 0; k < count; k += 2, place += group) {
+                vu low = __builtin_convertvector(to_bf16(load(tile[k])), vu);
+                vu high = __builtin_convertvector(to_bf16(load(tile[k + 1])), vu);
+                vu pairs = low | high << 16;
+                memcpy(place, &pairs, sizeof pairs);
             }
         }
     }
+}
+
+// One output: a scale for its weights, from the largest.
+void Matrix::pack_int8(char* place, size_t output, const float* row, size_t input_stride) {
+    float top = 0, not_finite = 0;
+    for (int k = 0; k < inputs_; k++) {
+        float x = row[k * input_stride];
+        not_finite += x * 0.0f;
+        top = fabsf(x) > top ? fabsf(x) : top;
+    }
+    const float inverse = top > 1e-30f && not_finite == 0 ? 127.0f / top : 0.0f;
+    const size_t group = (size_t)shape_.floats() * 4;
+    int8_t* out = reinterpret_cast<int8_t*>(place);
+    int32_t sum = 0;
+    for (int k = 0; inverse != 0 && k < inputs_; k++) {
+        int q = (int)lrintf(row[k * input_stride] * inverse);
+        out[(k >> 2) * group + (k & 3)] = (int8_t)q;
+        sum += q;
+    }
+    scales_[output] = top / 127.0f + not_finite;
+    offsets_[output] = -128 * sum;
 }
 
 void Matrix::add_product(int panel, int panels, int count, const Row* rows, float* sums) const {

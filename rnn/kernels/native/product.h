@@ -69,6 +69,10 @@ class Matrix {
     explicit operator bool() const { return static_cast<bool>(weights_); }
 
    private:
+    void pack_floats(char* place, int lanes, const float* rows, size_t row_stride,
+                     size_t input_stride);
+    void pack_int8(char* place, size_t output, const float* row, size_t input_stride);
+
     int precision_ = 0, units_ = 0, inputs_ = 0, groups_ = 0, panels_ = 0;
     PanelShape shape_{1, 4};
     size_t panel_bytes_ = 0;

@@ -87,11 +87,21 @@ class Example:
             "cell_end_bh": numbers(batch, hidden),
         }
 
-    def with_kernels(self, precision: TrainingPrecision = "float32") -> dict[str, Tensor]:
-        """Outputs by name, and gradients by the name of what they are of."""
+    def with_kernels(
+        self, precision: TrainingPrecision = "float32", *, gaps: bool = False
+    ) -> dict[str, Tensor]:
+        """Outputs by name, and gradients by the name of what they are of.
+
+        Args:
+            gaps: between the numbers of every array.
+        """
 
         def run(weights: CellWeights, x_btd: Tensor, state: CellState) -> tuple[Tensor, CellState]:
             ragged = bool(self.padding_bt.any())
+            if gaps:
+                weights = CellWeights(*map(with_gaps, weights))
+                x_btd = torch.stack([x_btd, x_btd], dim=-1)[..., 0]
+                state = CellState(*map(with_gaps, state))
             return recurrence(
                 self.case.cell,
                 weights,
@@ -158,6 +168,10 @@ class Example:
         found = torch.autograd.grad(list(outputs.values()), list(leaves.values()), grown)
         values = {name: value.detach() for name, value in outputs.items()}
         return values | dict(zip(leaves, found, strict=True))
+
+
+def with_gaps(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else torch.stack([tensor, tensor], dim=-1)[..., 0]
 
 
 def errors(ours: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, float]:
@@ -391,6 +405,18 @@ def test_a_part_of_the_gradients(cell: CellName) -> None:
         end.hidden_bh.square().sum().backward()
         found.append(bias_g.grad)
     torch.testing.assert_close(found[0], found[1].float(), rtol=1e-4, atol=1e-5)
+
+
+@every_cell
+@pytest.mark.parametrize("lengths", [(3, 3), (1, 1), (3, 2)])
+def test_arrays_may_have_gaps(cell: CellName, lengths: tuple[int, ...]) -> None:
+    """One number stood for a whole gradient, and the kernels read on from its address."""
+    example = Example(Case(cell, lengths))
+    example.gradients = {name: torch.ones_like(g) for name, g in example.gradients.items()}
+    dense = example.with_kernels()
+    shapes = {name: gradient.shape for name, gradient in example.gradients.items()}
+    example.gradients = {name: torch.ones(()).expand(shape) for name, shape in shapes.items()}
+    torch.testing.assert_close(example.with_kernels(gaps=True), dense)
 
 
 @either_way
