@@ -35,6 +35,7 @@ SECTIONS = {
     "training": ("training", "training", False),
     "accuracy": ("accuracy", "accuracy", False),
     "waiting": ("waiting", "waiting", False),
+    "jobs": ("jobs", "jobs", False),
 }
 SECTION_TIMEOUT_SECONDS = 3_600
 

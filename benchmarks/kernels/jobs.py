@@ -1,7 +1,8 @@
 """The product's three jobs on real data as a user sends them, by torch alone and by the kernels.
 
 Each is submitted over HTTP with its task and data set alone; what it answers is judged on the test
-part. A service is started for each choice, on a free port and in a folder that is thrown away.
+part. A service is started for each choice, on a free port and in a folder that is thrown away. The
+data are looked for in ../shared/data, or where REPRISE_BENCHMARK_DATA says.
 """
 
 import os
@@ -31,8 +32,11 @@ QUALITY = {
 ANSWERS = 30
 
 
-def jobs(data: Path, *, quick: bool) -> list[Row]:
-    """Steps per second, the figure on the test part, and how long answers take."""
+def jobs(threads: int, *, quick: bool, compile_too: bool) -> list[Row]:
+    """Steps per second, the figure on the test part, and how long answers take. The service chooses
+    its threads itself."""
+    del threads, compile_too
+    data = Path(os.environ.get("REPRISE_BENCHMARK_DATA", "../shared/data"))
     rows: list[Row] = []
     for engine, choice in CHOICES.items():
         with _running(choice) as service:

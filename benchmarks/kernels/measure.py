@@ -48,7 +48,7 @@ class Row:
         return asdict(self)
 
 
-RATES = {"tokens/s", "sequences/s", "series/s", "GFLOP/s", "GB/s"}
+RATES = {"steps/s", "tokens/s", "sequences/s", "series/s", "GFLOP/s", "GB/s"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ TITLES = {
     "training": "Training, tokens per second (forward, backward, update)",
     "accuracy": "What a precision costs a trained network",
     "waiting": "Waiting threads: milliseconds of a training step of text generation 2x256",
+    "jobs": "The product's three jobs, before and after",
 }
 EXPLAINED = {
     "generation": "S: vocabulary 256, embedding 256, LSTM 2x512. L: vocabulary 10,000, embedding "
@@ -30,6 +31,9 @@ EXPLAINED = {
     "judged on what it has not read, against `rnn.cells` in float64. An error is relative to the "
     "largest score.",
     "waiting": "OMP_WAIT_POLICY: active threads spin while they wait, passive ones sleep.",
+    "jobs": "Submitted over HTTP with task and data set alone, one seed; M4 Hourly, SST-2 and "
+    "tinyshakespeare as in docs/first-run.md. Steps per second are the pace between reported "
+    "steps (bracket: the 5th and 95th of 100), times are of whole requests.",
 }
 # What the ratios in a section's cells are against: the first that was measured.
 PEERS = {
@@ -39,6 +43,7 @@ PEERS = {
     "forecasting": ("nn.LSTM, oneDNN on",),
     "training": ("nn.LSTM f32",),
     "waiting": ("nn.LSTM f32, 2 threads, active", "nn.LSTM f32, 1 threads, active"),
+    "jobs": ("torch alone (REPRISE_KERNELS=off)",),
 }
 
 
@@ -96,10 +101,15 @@ def _head(machine: Machine, disturbance: dict[str, Disturbance], how: str) -> st
 
 
 def _groups(rows: list[Row]) -> Iterable[list[Row]]:
-    """Many streams get a table for each shape, training one for each work: their engines differ."""
+    """Many streams get a table for each shape, training one for each work (their engines differ),
+    jobs one for each job."""
     keys: dict[str, list[Row]] = {}
     for row in rows:
-        key = {"streams": row.work.split()[0], "training": row.work}.get(row.section, "")
+        key = {
+            "streams": row.work.split()[0],
+            "training": row.work,
+            "jobs": row.work.split(":")[0],
+        }.get(row.section, "")
         keys.setdefault(key, []).append(row)
     return keys.values()
 

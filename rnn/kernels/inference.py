@@ -131,7 +131,7 @@ class NativeNetwork:
         x = self._inputs(x)
         start, end = self._start(state, rows), self._new_state(rows)
         result = torch.empty(rows, self._outputs or self._width)
-        drawn = torch.empty(draws, rows, dtype=torch.int32) if draws else None
+        drawn = torch.empty(draws, rows, dtype=torch.int64) if draws else None
         tokens, inputs = (x.data_ptr(), None) if self._vocabulary else (None, x.data_ptr())
         output, logits = (None, result.data_ptr()) if self._outputs else (result.data_ptr(), None)
         self._call(
@@ -149,7 +149,7 @@ class NativeNetwork:
             logits,
             _address(drawn),
         )
-        return result, end, None if drawn is None else drawn.long()
+        return result, end, drawn
 
     def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """The scores [V] after the last of the tokens [T], of one row, and the state after it."""
@@ -236,8 +236,7 @@ class NativeNetwork:
     def _inputs(self, x: Tensor) -> Tensor:
         """The leading two dimensions are free; dense, in the type of the interface."""
         if self._vocabulary:
-            # Clamped, so that what int32 does not hold stays outside the vocabulary.
-            return x.clamp(-1, self._vocabulary).to(torch.int32).contiguous()
+            return x.to(torch.int64).contiguous()
         if x.shape[2:] != (self._input_size,):
             raise InputMismatchError(
                 f"{x.shape[-1]} input features, the network reads {self._input_size}"
@@ -261,8 +260,11 @@ class NativeNetwork:
         return HiddenState(torch.empty(shape), torch.empty(shape) if self._is_lstm else None)
 
 
-def _dense(weight: Tensor) -> Tensor:
-    return weight.detach().to("cpu", torch.float32).contiguous()
+def _dense(tensor: Tensor) -> Tensor:
+    """In the layout of the interface; itself where it has that, for a step is short."""
+    if tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous():
+        return tensor
+    return tensor.detach().to("cpu", torch.float32).contiguous()
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -24,7 +24,7 @@ Choice = Literal["auto", "avx512", "avx2", "plain", "off"]
 LEVELS: tuple[Level, ...] = get_args(Level)  # the best one first
 RANKS = {"avx512": 2, "avx2": 1, "plain": 0}  # of rk_cpu_level
 NEEDS = {"avx512": "AVX-512 with bf16 and VNNI", "avx2": "AVX2 with FMA"}
-INTERFACE_VERSION = 1  # RK_INTERFACE_VERSION of native/kernels.h
+INTERFACE_VERSION = 2  # RK_INTERFACE_VERSION of native/kernels.h
 MEMORY_ERROR = 1  # RK_MEMORY_ERROR
 CELL_NUMBERS: dict[CellName, int] = {
     "rnn_tanh": 0,

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define RK_INTERFACE_VERSION 1
+#define RK_INTERFACE_VERSION 2
 #define RK_EXPORT extern "C" __attribute__((visibility("default")))
 
 enum rk_cell { RK_RNN_TANH, RK_RNN_RELU, RK_LSTM, RK_GRU, RK_MINGRU, RK_MINLSTM };
@@ -61,9 +61,9 @@ RK_EXPORT int64_t rk_network_step_bytes(const rk_network*);
 //   output [rows, directions*H]: the last layer's output after the last step. May be NULL.
 //   logits [rows, outputs]: after the last step. May be NULL.
 RK_EXPORT int rk_step(const rk_network*, rk_pool*, int rows, int steps,
-                      const int32_t* tokens, const float* inputs, int greedy,
+                      const int64_t* tokens, const float* inputs, int greedy,
                       const float* hidden_in, const float* cell_in, float* hidden_out,
-                      float* cell_out, float* output, float* logits, int32_t* drawn);
+                      float* cell_out, float* output, float* logits, int64_t* drawn);
 
 // Whole sequences of different lengths, in both directions where the network has two.
 //   offsets, lengths [rows]: row b's timestep t is at position offsets[b] + t of tokens, inputs
@@ -75,7 +75,7 @@ RK_EXPORT int rk_step(const rk_network*, rk_pool*, int rows, int steps,
 //   outputs [positions, directions*H]: the last layer's. May be NULL. Padding is left alone.
 //   logits [rows, outputs]: after each row's end. May be NULL.
 RK_EXPORT int rk_sequences(const rk_network*, rk_pool*, int rows, const int64_t* offsets,
-                           const int64_t* lengths, const int32_t* tokens, const float* inputs,
+                           const int64_t* lengths, const int64_t* tokens, const float* inputs,
                            const float* hidden_in, const float* cell_in, float* hidden_out,
                            float* cell_out, float* outputs, float* logits);
 

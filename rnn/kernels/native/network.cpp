@@ -28,7 +28,7 @@ void add(float* sums, const float* values, int count) {
 
 }  // namespace
 
-bool rk_network::valid_tokens(const int32_t* tokens, int64_t count) const {
+bool rk_network::valid_tokens(const int64_t* tokens, int64_t count) const {
     for (int64_t i = 0; i < count; i++)
         if (tokens[i] < 0 || tokens[i] >= vocabulary) return false;
     return true;
@@ -101,7 +101,7 @@ void rk_network::finish(const Layer& layer, const float* hidden, const float* in
 }
 
 void rk_network::score(int first, int last, int count, const Row* rows_of, float* const* logits,
-                       float* best, int32_t* best_token) const {
+                       float* best, int64_t* best_token) const {
     alignas(64) float sums[MOST_SUMS];
     const int floats = OUTPUT_SHAPE.floats();
     for (int row = 0; row < count; row++) {

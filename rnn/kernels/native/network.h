@@ -47,7 +47,7 @@ struct rk_network {
 
     int width() const { return directions * hidden_size; }
     int panels() const { return cell->shape.count(hidden_size); }
-    bool valid_tokens(const int32_t* tokens, int64_t count) const;
+    bool valid_tokens(const int64_t* tokens, int64_t count) const;
 
     // New states of the units of panels first to last.
     void advance(const rk::Direction&, int first, int last, const rk::Timestep&) const;
@@ -58,5 +58,5 @@ struct rk_network {
     void finish(const rk::Layer&, const float* hidden, const float* input, float* out) const;
     // Logits [outputs] of rows, panels first to last, and each row's best of them.
     void score(int first, int last, int count, const rk::Row* rows, float* const* logits,
-               float* best, int32_t* best_token) const;
+               float* best, int64_t* best_token) const;
 };

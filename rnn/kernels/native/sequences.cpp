@@ -19,7 +19,7 @@ struct Call {
     rk_pool* pool;
     int rows, longest;
     int all_rows;  // of the caller: `rows` may be some of them
-    const int32_t* tokens;
+    const int64_t* tokens;
     const float* inputs;
     const float *hidden_in, *cell_in;
     float *hidden_out, *cell_out, *outputs, *logits;
@@ -33,7 +33,7 @@ struct Call {
     float* memory;            // [directions, rows, H]
     float* zeros;             // [H]
     float* best;              // [threads, rows], not used
-    int32_t* best_token;
+    int64_t* best_token;
     struct Own {
         char* prepared;
         Row *inputs, *hidden;
@@ -279,7 +279,7 @@ void take_scratch(Call& c, Arena& arena, int threads) {
     c.zeros = arena.take<float>(H);
     memset(c.zeros, 0, H * 4);
     c.best = arena.take<float>(B * threads);
-    c.best_token = arena.take<int32_t>(B * threads);
+    c.best_token = arena.take<int64_t>(B * threads);
     size_t prepared = B * prepared_bytes(net.precision, net.width());
     for (const Layer& layer : net.layers)
         prepared = std::max(prepared, chunk * prepared_bytes(net.precision, layer.inputs));
@@ -297,7 +297,7 @@ void take_scratch(Call& c, Arena& arena, int threads) {
 }  // namespace
 
 RK_EXPORT int rk_sequences(const rk_network* net, rk_pool* pool, int rows, const int64_t* offsets,
-                           const int64_t* lengths, const int32_t* tokens, const float* inputs,
+                           const int64_t* lengths, const int64_t* tokens, const float* inputs,
                            const float* hidden_in, const float* cell_in, float* hidden_out,
                            float* cell_out, float* outputs, float* logits) {
     if (rows < 0 || (logits && !net->outputs)) return RK_ARGUMENT_ERROR;

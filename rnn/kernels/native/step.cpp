@@ -11,7 +11,7 @@ struct Call {
     const rk_network* net;
     rk_pool* pool;
     int rows, steps;
-    const int32_t* tokens;
+    const int64_t* tokens;
     const float* inputs;
     bool greedy;
     const float* hidden_in;
@@ -20,11 +20,11 @@ struct Call {
     float* cell_out;
     float* output;
     float* logits;
-    int32_t* drawn;
+    int64_t* drawn;
     // Shared scratch
     float* between[2];  // [layers, rows, H] hidden states between two steps
     float* finished[2];  // [rows, width] layer outputs that are not hidden states
-    int32_t* best_token;  // [threads, rows]
+    int64_t* best_token;  // [threads, rows]
     float* best;
     // Scratch of each thread
     struct Own {
@@ -40,11 +40,11 @@ struct Call {
     size_t state_floats() const { return net->layers.size() * (size_t)rows * net->hidden_size; }
 };
 
-const float* token_row(const Buffer<float>& table, int32_t token, size_t width) {
+const float* token_row(const Buffer<float>& table, int64_t token, size_t width) {
     return table.data() + token * width;
 }
 
-void advance_layer(const Call& c, size_t index, const int32_t* tokens, const float* inputs,
+void advance_layer(const Call& c, size_t index, const int64_t* tokens, const float* inputs,
                    const float* from, float* to, const float* cell_in, int thread, int threads) {
     const rk_network& net = *c.net;
     const Layer& layer = net.layers[index];
@@ -76,7 +76,7 @@ void advance_layer(const Call& c, size_t index, const int32_t* tokens, const flo
                 {c.rows, d.table ? own.products : nullptr, own.inputs, own.hidden, own.states});
 }
 
-void finish_layer(const Call& c, size_t index, const int32_t* tokens, const float* inputs,
+void finish_layer(const Call& c, size_t index, const int64_t* tokens, const float* inputs,
                   const float* hidden, float* out, int thread, int threads) {
     const rk_network& net = *c.net;
     const Layer& layer = net.layers[index];
@@ -110,7 +110,7 @@ void draw(const Call& c, int step, int threads) {
         int winner = 0;
         for (int t = 1; t < threads; t++)
             if (c.best[t * c.rows + b] > c.best[winner * c.rows + b]) winner = t;
-        int32_t token = c.best_token[winner * c.rows + b];
+        int64_t token = c.best_token[winner * c.rows + b];
         if (c.drawn) c.drawn[(size_t)step * c.rows + b] = token;
         c.best_token[b] = token;  // read by the next step: the place of thread 0
     }
@@ -124,7 +124,7 @@ void work(void* context, int thread, int threads) {
     for (int step = 0; step < c.steps; step++) {
         const bool last = step + 1 == c.steps;
         float* to = last ? c.hidden_out : c.between[step & 1];
-        const int32_t* tokens = c.tokens;
+        const int64_t* tokens = c.tokens;
         if (tokens) {
             if (!c.greedy)
                 tokens += (size_t)step * c.rows;
@@ -162,9 +162,9 @@ void work(void* context, int thread, int threads) {
 }  // namespace
 
 RK_EXPORT int rk_step(const rk_network* net, rk_pool* pool, int rows, int steps,
-                      const int32_t* tokens, const float* inputs, int greedy,
+                      const int64_t* tokens, const float* inputs, int greedy,
                       const float* hidden_in, const float* cell_in, float* hidden_out,
-                      float* cell_out, float* output, float* logits, int32_t* drawn) {
+                      float* cell_out, float* output, float* logits, int64_t* drawn) {
     if (rows < 0 || steps < 1 || net->directions != 1 || (greedy && !net->vocabulary) ||
         ((greedy || logits) && !net->outputs))
         return RK_ARGUMENT_ERROR;
@@ -207,7 +207,7 @@ RK_EXPORT int rk_step(const rk_network* net, rk_pool* pool, int rows, int steps,
             c.hidden_in = copy;
         }
         c.best = arena.take<float>(B * threads);
-        c.best_token = arena.take<int32_t>(B * threads);
+        c.best_token = arena.take<int64_t>(B * threads);
         c.own = arena.take<Call::Own>((size_t)threads);
         for (int t = 0; t < threads; t++) {
             c.own[t].prepared = arena.take<char>(B * (c.prepared_hidden + prepared_input) + 64);

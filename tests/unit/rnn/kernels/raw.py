@@ -84,7 +84,7 @@ class RawNetwork:
     def _read(self, *shape: int) -> tuple[Array | None, Array | None]:
         """Tokens or inputs."""
         if self.vocabulary:
-            return self.random.integers(self.vocabulary, size=shape).astype(np.int32), None
+            return self.random.integers(self.vocabulary, size=shape), None
         return None, self.numbers(*shape, self.features)
 
     def _states(self, rows: int) -> tuple[Array, Array | None]:
@@ -118,7 +118,7 @@ class RawNetwork:
         hidden_out, cell_out = (hidden_in, cell_in) if in_place else self._states(rows)
         output = self.numbers(rows, self.width)
         scores = self.numbers(rows, self.outputs) if self.outputs else None
-        drawn = np.full((steps, rows), -1, np.int32) if greedy else None
+        drawn = np.full((steps, rows), -1, np.int64) if greedy else None
         written = [hidden_out, cell_out, output, scores, drawn]
         self._kept = [tokens, inputs, hidden_in, cell_in, *written]
         first, second = map(address, (tokens, inputs)), map(address, self._kept[2:])

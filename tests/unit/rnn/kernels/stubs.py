@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rnn.kernels import library
 from rnn.kernels.build import NATIVE, compile_level, library_file
 
 HEADER = NATIVE / "kernels.h"
@@ -55,7 +56,14 @@ def write_stubs(folder: Path) -> Path:
     return folder
 
 
-def build_stub(level: str, folder: Path, native: Path, *, cpu: int = 2, version: int = 1) -> None:
+def build_stub(
+    level: str,
+    folder: Path,
+    native: Path,
+    *,
+    cpu: int = 2,
+    version: int = library.INTERFACE_VERSION,
+) -> None:
     flags = [f"-DCPU={cpu}", f"-DVERSION={version}"]
     compile_level(level, folder / library_file(level), extra_flags=flags, native=native)
 

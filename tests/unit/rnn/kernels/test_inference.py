@@ -271,7 +271,7 @@ SIZES = (-300.0, -120.0, -118.0, -100.0, -88.0, -87.0, -60.0, -21.0, -19.0, -1.0
 # ---- errors --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("token", [-1, 9, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("token", [-1, 9, 2**31 - 1, -(2**31), 2**32])
 def test_a_token_that_is_not_in_the_vocabulary(kernels: Library, token: int) -> None:
     example = Example(Case((2, 2), vocabulary=9, outputs=9))
     network, zeros = example.network(kernels), example.start

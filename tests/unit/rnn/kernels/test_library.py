@@ -22,7 +22,7 @@ def make_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeLibra
     monkeypatch.setattr(library, "FOLDER", tmp_path)
     monkeypatch.setattr(library, "_selected", None)
 
-    def make(*levels: str, cpu: int = 2, version: int = 1) -> Path:
+    def make(*levels: str, cpu: int = 2, version: int = library.INTERFACE_VERSION) -> Path:
         for level in levels:
             build_stub(level, tmp_path, native, cpu=cpu, version=version)
         return tmp_path
