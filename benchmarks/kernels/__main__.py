@@ -101,7 +101,10 @@ def _options() -> argparse.Namespace:
 
 def _how(options: argparse.Namespace) -> str:
     said = [name for name in ("quick",) if getattr(options, name)]
-    said += [f"only {name}" for name in options.only or ()]
+    if options.keep is not None:
+        said.append("section by section, with --keep")
+    else:
+        said += [f"only {name}" for name in options.only or ()]
     if options.level != "auto":
         said.append(f"our kernels at the level {options.level}")
     return f" ({', '.join(said)})" if said else ""

@@ -58,7 +58,8 @@ def render(machine: Machine, rows: list[Row], disturbance: dict[str, Disturbance
         peers = PEERS.get(section, ())
         if peers:
             parts[-1] += f" Ratios: times as fast as {' or '.join(peers)}."
-        if not all(found.bearable for place, found in disturbance.items() if section in place):
+        places = [found for place, found in disturbance.items() if section == place.split()[0]]
+        if section != "accuracy" and not all(found.bearable for found in places):
             parts.append("**Disturbed: other processes took a part of the processor meanwhile.**")
         parts += [_table(group, peers) for group in _groups(here)]
         notes = _notes(here)

@@ -6,11 +6,11 @@ takes the best token, and returns the last tokens [B].
 
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 from torch.nn import functional
 
 from benchmarks.kernels.networks import TorchGeneration
@@ -151,11 +151,12 @@ def prepacked(network: GenerationNetwork, batch: int, dtype: torch.dtype) -> Eng
 
 def compiled(network: GenerationNetwork, batch: int, dtype: torch.dtype) -> Engine:
     """torch.compile with weights frozen in, C++ wrapper and tuned products: slow to build."""
-    options: dict[str, Any] = {"freezing": True, "cpp_wrapper": True, "max_autotune": True}
-    step = torch.compile(FoldedStep(network, dtype).eval(), options=options, dynamic=False)
-    engine = _folded_engine(step, network, batch, dtype)
-    engine(3)
-    return engine
+    step = torch.compile(FoldedStep(network, dtype).eval(), dynamic=False)
+    # As options of torch.compile they would come too late: unless freezing is known when the step
+    # is traced, parameters become inputs of the graph.
+    with inductor.patch(freezing=True, cpp_wrapper=True, max_autotune=True):
+        _folded_engine(step, network, batch, dtype)(3)
+    return _folded_engine(step, network, batch, dtype)
 
 
 def _folded_engine(

@@ -69,7 +69,7 @@ def check_contents(image: Image) -> None:
     assert image.shell(container, "id -u").strip() == str(USER)
     tools = "for tool in cc gcc g++ make pip pip3; do command -v $tool; done; true"
     assert image.shell(container, tools) == ""
-    built = image.shell(container, "find / -xdev -name 'libreprise_*' -print -exec ldd {} ';'")
+    built = image.shell(container, "find /opt/reprise -name 'libreprise_*' -print -exec ldd {} ';'")
     assert {level for level in levels() if f"libreprise_{level}.so" in built} == set(levels())
     assert "stdc++" not in built, built
     writable = "find / -xdev -type d -writable -not -path '/proc/*' -not -path '/dev/*' | sort"
