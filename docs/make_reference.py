@@ -64,7 +64,7 @@ def configuration() -> str:
     lines = [
         "# What a job can be told",
         "",
-        "Made by `docs/make_reference.py` from `rnn/config.py`; `/openapi.json` shows the same.",
+        "Made by `docs/make_reference.py` from `rnn/config/`; `/openapi.json` shows the same.",
         "Leave out what you do not want to choose: `task` and `dataset` are enough. A job's stored",
         "`config` shows every value that it was trained with.",
     ]

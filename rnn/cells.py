@@ -32,19 +32,19 @@ class CellWeights(NamedTuple):
 
 class CellState(NamedTuple):
     hidden_bh: Tensor
-    cell_bh: Tensor | None = None
+    memory_bm: Tensor | None = None
 
 
 def lstm_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
     """Long short-term memory with a forget gate (Gers, Schmidhuber and Cummins 2000)."""
-    assert state.cell_bh is not None
+    assert state.memory_bm is not None
     gates_bg = _input_part(x_bd, weights) + _recurrent_part(state, weights)
     in_preact, forget_preact, cell_preact, out_preact = gates_bg.chunk(4, dim=1)
     in_gate = torch.sigmoid(in_preact)
     forget_gate = torch.sigmoid(forget_preact)
     cell_gate = torch.tanh(cell_preact)
     out_gate = torch.sigmoid(out_preact)
-    cell_bh = forget_gate * state.cell_bh + in_gate * cell_gate
+    cell_bh = forget_gate * state.memory_bm + in_gate * cell_gate
     hidden_bh = out_gate * torch.tanh(cell_bh)
     return CellState(hidden_bh, cell_bh)
 

@@ -23,15 +23,15 @@ from pydantic import ValidationError as PydanticValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rnn.classification.network import ClassificationNetwork
+from rnn.classification.predictor import Classifier
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.determinism import Randomness
 from rnn.errors import CheckpointError
-from rnn.network import (
-    ClassificationNetwork,
-    ForecastingNetwork,
-    GenerationNetwork,
-)
-from rnn.predictors import Classifier, Forecaster, Generator
+from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.predictor import Forecaster
+from rnn.generation.network import GenerationNetwork
+from rnn.generation.predictor import Generator
 from rnn.tokenizers import WordTokenizer
 
 FORMAT_VERSION = 1

@@ -126,10 +126,10 @@ def minimal_parts(cell: CellName, gates_g: Tensor) -> tuple[Tensor, Tensor]:
 def _lstm(
     weights: CellWeights, x_btd: Tensor, state: CellState, ends_b: Tensor | None
 ) -> tuple[Tensor, CellState]:
-    assert state.cell_bh is not None
+    assert state.memory_bm is not None
     flat, training = _flat(weights), torch.is_grad_enabled()
     if ends_b is None:
-        start = (state.hidden_bh.unsqueeze(0), state.cell_bh.unsqueeze(0))
+        start = (state.hidden_bh.unsqueeze(0), state.memory_bm.unsqueeze(0))
         y_bth, hidden_1bh, cell_1bh = torch.lstm(
             x_btd, start, flat, True, 1, 0.0, training, False, True
         )
@@ -139,7 +139,7 @@ def _lstm(
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None
     assert back is not None
-    start = (state.hidden_bh[order].unsqueeze(0), state.cell_bh[order].unsqueeze(0))
+    start = (state.hidden_bh[order].unsqueeze(0), state.memory_bm[order].unsqueeze(0))
     data, hidden_1bh, cell_1bh = torch.lstm(
         packed.data, packed.batch_sizes, start, flat, True, 1, 0.0, training, False
     )

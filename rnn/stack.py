@@ -74,13 +74,13 @@ class RecurrentStack(nn.Module):
 
 def layer_state(state: HiddenState, index: int) -> CellState:
     """One layer's part of a stack's state."""
-    cell_bh = None if state.cell_lbh is None else state.cell_lbh[index]
+    cell_bh = None if state.memory_lbm is None else state.memory_lbm[index]
     return CellState(state.hidden_lbh[index], cell_bh)
 
 
 def stacked_state(states: list[CellState]) -> HiddenState:
     """The stack's state made of its layers' states."""
-    cells = [state.cell_bh for state in states if state.cell_bh is not None]
+    cells = [state.memory_bm for state in states if state.memory_bm is not None]
     return HiddenState(
         torch.stack([state.hidden_bh for state in states]), torch.stack(cells) if cells else None
     )

@@ -15,11 +15,11 @@ class HiddenState:
 
     Attributes:
         hidden_lbh: [L, B, H] output state of each layer.
-        cell_lbh: [L, B, H] memory of each layer, for an LSTM; otherwise None.
+        memory_lbm: [L, B, H] memory of each layer, for an LSTM; otherwise None.
     """
 
     hidden_lbh: Tensor
-    cell_lbh: Tensor | None = None
+    memory_lbm: Tensor | None = None
 
     @classmethod
     def zeros(
@@ -41,7 +41,7 @@ class HiddenState:
     def cat(states: Sequence["HiddenState"]) -> "HiddenState":
         """One state with the rows of all, in order."""
         hidden_lbh = torch.cat([state.hidden_lbh for state in states], dim=1)
-        cells = [state.cell_lbh for state in states if state.cell_lbh is not None]
+        cells = [state.memory_lbm for state in states if state.memory_lbm is not None]
         if not cells:
             return HiddenState(hidden_lbh)
         assert len(cells) == len(states), "states of different cells cannot be joined"
@@ -56,7 +56,7 @@ class HiddenState:
         index = torch.as_tensor(rows, dtype=torch.long, device=self.hidden_lbh.device)
         return HiddenState(
             self.hidden_lbh.index_select(1, index),
-            None if self.cell_lbh is None else self.cell_lbh.index_select(1, index),
+            None if self.memory_lbm is None else self.memory_lbm.index_select(1, index),
         )
 
     def row(self, index: int) -> "HiddenState":
@@ -66,5 +66,5 @@ class HiddenState:
     def detach(self) -> "HiddenState":
         """The same numbers, with no gradient flowing back through them."""
         return HiddenState(
-            self.hidden_lbh.detach(), None if self.cell_lbh is None else self.cell_lbh.detach()
+            self.hidden_lbh.detach(), None if self.memory_lbm is None else self.memory_lbm.detach()
         )

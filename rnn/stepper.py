@@ -85,13 +85,13 @@ def _step_layer(cell: CellName, weights: CellWeights, table_vd: Tensor | None) -
 
 def _lstm_layer(joined: Callable[[Tensor, Tensor], Tensor]) -> StepLayer:
     def step(x: Tensor, state: CellState) -> CellState:
-        assert state.cell_bh is not None
+        assert state.memory_bm is not None
         gates_bg = joined(x, state.hidden_bh)
         size = state.hidden_bh.shape[1]
         opened_bg = torch.sigmoid(gates_bg[:, : 3 * size])
         in_gate, forget_gate, out_gate = opened_bg.chunk(3, dim=1)
         cell_gate = torch.tanh(gates_bg[:, 3 * size :])
-        cell_bh = torch.addcmul(forget_gate * state.cell_bh, in_gate, cell_gate)
+        cell_bh = torch.addcmul(forget_gate * state.memory_bm, in_gate, cell_gate)
         return CellState(out_gate * torch.tanh(cell_bh), cell_bh)
 
     return step

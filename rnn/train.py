@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rnn.checkpoint import Content, read, write
@@ -29,7 +29,6 @@ from rnn.events import (
     StepDone,
     Stopped,
 )
-from rnn.network import parameter_count
 from rnn.optim import (
     add_l1_gradient,
     build_optimizer,
@@ -40,7 +39,7 @@ from rnn.optim import (
     set_learning_rate,
 )
 from rnn.tasks import prepare
-from rnn.tasks.work import Work
+from rnn.work import Work
 
 __all__ = ["Control", "train"]
 
@@ -234,3 +233,8 @@ def _restore(
         return _Progress(**content.values), part("best")
     except (RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.name} does not fit these examples: {error}") from error
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -21,7 +21,7 @@ from benchmarks.kernels.onnx_engines import state_arrays
 from benchmarks.kernels.onnx_graphs import step_graph
 from benchmarks.kernels.torch_engines import quantised
 from rnn.cells import CELLS, CellState, CellWeights
-from rnn.network import GenerationNetwork
+from rnn.generation.network import GenerationNetwork
 
 TRAIN_STEPS, QUICK_TRAIN_STEPS = 400, 60  # about two minutes, and 20 seconds
 BATCH, TIMESTEPS = 32, 128

@@ -17,7 +17,7 @@ from benchmarks.kernels.torch_engines import (
     stepped_lstm,
     stepper,
 )
-from rnn.network import GenerationNetwork
+from rnn.generation.network import GenerationNetwork
 
 STREAMS = {"S": (1, 4, 16, 64, 256), "L": (1, 16, 64, 256)}
 COMPARED_STEPS = 12

@@ -13,8 +13,8 @@ from rnn.config import (
     GenerationConfig,
 )
 from rnn.determinism import Randomness
-from rnn.heads import linear
-from rnn.network import GenerationNetwork
+from rnn.generation.network import GenerationNetwork
+from rnn.linear import linear
 from rnn.stack import RecurrentStack
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from benchmarks.kernels.networks import Classifier, Forecaster
 from benchmarks.kernels.onnx_graphs import classifier_graph, forecaster_graph, step_graph
 from benchmarks.kernels.torch_engines import Engine, first_tokens
-from rnn.network import GenerationNetwork
+from rnn.generation.network import GenerationNetwork
 
 
 def stepped(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.kernels.networks import Classifier, Forecaster
 from rnn.cells import CellWeights
-from rnn.network import GenerationNetwork
+from rnn.generation.network import GenerationNetwork
 from rnn.stack import RecurrentStack
 
 OPSET, IR_VERSION = 17, 10  # what the quantiser knows

@@ -13,12 +13,12 @@ from benchmarks.kernels.networks import CPU, Classifier, Forecaster
 from benchmarks.kernels.torch_engines import Engine, first_tokens
 from rnn.config import CellName
 from rnn.determinism import Randomness
+from rnn.generation.network import GenerationNetwork
 from rnn.kernels import library
 from rnn.kernels.inference import NativeNetwork
 from rnn.kernels.library import Precision
 from rnn.kernels.training import TrainingPrecision, recurrence
 from rnn.layers import RecurrentLayer
-from rnn.network import GenerationNetwork
 from rnn.state import HiddenState
 
 # The names that rows carry, and what the kernels call them.

@@ -14,7 +14,7 @@ from torch._inductor import config as inductor
 from torch.nn import functional
 
 from benchmarks.kernels.networks import TorchGeneration
-from rnn.network import GenerationNetwork
+from rnn.generation.network import GenerationNetwork
 from rnn.state import HiddenState
 from rnn.stepper import Stepper
 

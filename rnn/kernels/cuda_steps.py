@@ -115,9 +115,9 @@ class Steps:
                 torch.cuda.current_stream().wait_event(self._done)
             self._inputs[:rows].copy_(x, non_blocking=True)
             buffers.hidden_lbh.copy_(state.hidden_lbh, non_blocking=True)
-            if buffers.cell_lbh is not None:
-                assert state.cell_lbh is not None
-                buffers.cell_lbh.copy_(state.cell_lbh, non_blocking=True)
+            if buffers.memory_lbm is not None:
+                assert state.memory_lbm is not None
+                buffers.memory_lbm.copy_(state.memory_lbm, non_blocking=True)
             drawn_sb = self._inputs.new_empty(draws, rows)
             for step in range(max(1, draws)):
                 self._replays[padded]()
@@ -192,7 +192,7 @@ def new_state(stack: RecurrentStack, rows: int) -> HiddenState:
 
 def each(state: HiddenState, change: Callable[[Tensor], Tensor]) -> HiddenState:
     """The state with the same change of all it holds, [L, B, H] each."""
-    memory_lbh = state.cell_lbh
+    memory_lbh = state.memory_lbm
     return HiddenState(change(state.hidden_lbh), None if memory_lbh is None else change(memory_lbh))
 
 

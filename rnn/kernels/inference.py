@@ -142,9 +142,9 @@ class NativeNetwork:
             inputs,
             int(draws > 0),
             start.hidden_lbh.data_ptr(),
-            _address(start.cell_lbh),
+            _address(start.memory_lbm),
             end.hidden_lbh.data_ptr(),
-            _address(end.cell_lbh),
+            _address(end.memory_lbm),
             output,
             logits,
             _address(drawn),
@@ -214,9 +214,9 @@ class NativeNetwork:
             tokens,
             inputs,
             None if state is None else start.hidden_lbh.data_ptr(),
-            None if state is None else _address(start.cell_lbh),
+            None if state is None else _address(start.memory_lbm),
             end.hidden_lbh.data_ptr(),
-            _address(end.cell_lbh),
+            _address(end.memory_lbm),
             _address(y_bth),
             _address(logits_bv),
         )
@@ -245,15 +245,15 @@ class NativeNetwork:
 
     def _start(self, state: HiddenState, rows: int) -> HiddenState:
         """Dense; of another shape it would be read beyond its end."""
-        hidden_lbh, cell_lbh = state.hidden_lbh, state.cell_lbh
+        hidden_lbh, memory_lbm = state.hidden_lbh, state.memory_lbm
         shape = (self._num_layers, rows, self._hidden_size)
-        cell_shape = None if cell_lbh is None else cell_lbh.shape
+        cell_shape = None if memory_lbm is None else memory_lbm.shape
         if hidden_lbh.shape != shape or cell_shape != (shape if self._is_lstm else None):
             raise InputMismatchError(
-                f"a state of {[*hidden_lbh.shape]} with{'' if cell_lbh is not None else 'out'} "
+                f"a state of {[*hidden_lbh.shape]} with{'' if memory_lbm is not None else 'out'} "
                 f"memory, the network's is {[*shape]} with{'' if self._is_lstm else 'out'} memory"
             )
-        return HiddenState(_dense(hidden_lbh), None if cell_lbh is None else _dense(cell_lbh))
+        return HiddenState(_dense(hidden_lbh), None if memory_lbm is None else _dense(memory_lbm))
 
     def _new_state(self, rows: int) -> HiddenState:
         shape = (self._num_layers, rows, self._hidden_size)

@@ -282,7 +282,7 @@ def _forward(
         bias_g=bias_g,
         hidden_mask_bh=hidden_mask_bh,
         hidden_start_bh=start.hidden_bh,
-        cell_start_bh=start.cell_bh,
+        cell_start_bh=start.memory_bm,
         hidden_nh=torch.empty(states),
         cell_nh=torch.empty(states) if call.cell == "lstm" else None,
         gates_ng=_product(x_nd, weights.input_weight_gd.to(call.wide).T),

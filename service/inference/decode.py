@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rnn.generate import SamplingSettings, sample
-from rnn.predictors import Generator
+from rnn.generation.predictor import Generator
+from rnn.generation.sampling import SamplingSettings, sample
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
 from service.inference.generation import Generation

@@ -27,7 +27,9 @@ from service.inference.requests import GenerationEvent, GenerationRequest, Serve
 from service.inference.turns import classify_in_turns, forecast_in_turns
 
 if TYPE_CHECKING:  # the engine's thread imports torch, the server does not
-    from rnn import predictors
+    from rnn.classification.predictor import Classifier
+    from rnn.forecasting.predictor import Forecaster
+    from rnn.generation import predictor
     from service.inference.decode import Decoder
 
 log = logging.getLogger(__name__)
@@ -143,7 +145,7 @@ class Engine:
         """
         with self._admitted():
             async with self.models.borrow(version.folder, version.sha256) as loaded:
-                model = cast("predictors.Forecaster", loaded)
+                model = cast("Forecaster", loaded)
                 steps = horizon or cast(int, model.config.data.horizon)
                 values = len(series) * steps * (len(quantiles) + 1)
                 if values > max_values:
@@ -161,7 +163,7 @@ class Engine:
         """Raises ValidationError where there would be more than `max_scores` texts x labels."""
         with self._admitted():
             async with self.models.borrow(version.folder, version.sha256) as loaded:
-                model = cast("predictors.Classifier", loaded)
+                model = cast("Classifier", loaded)
                 scores = len(texts) * len(model.labels)
                 if max_scores is not None and scores > max_scores:
                     raise ValidationError(
@@ -181,7 +183,7 @@ class Engine:
         """
         with self._admitted():
             async with self.models.borrow(version.folder, version.sha256) as loaded:
-                generation = Generation(request, cast("predictors.Generator", loaded))
+                generation = Generation(request, cast("predictor.Generator", loaded))
                 self._send(generation)
                 async with aclosing(generation.events()) as events:
                     async for event in events:

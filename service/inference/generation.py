@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from service.inference.requests import GenerationEvent, GenerationRequest, TextFinished
 
 if TYPE_CHECKING:  # the server makes these without paying for torch
-    from rnn.predictors import Generator
+    from rnn.generation.predictor import Generator
 
 
 class Generation:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from service.errors import OverloadedError, UnavailableError
 
 if TYPE_CHECKING:  # a server imports this module without paying for torch
-    from rnn.predictors import Classifier, Forecaster, Generator
+    from rnn.classification.predictor import Classifier
+    from rnn.forecasting.predictor import Forecaster
+    from rnn.generation.predictor import Generator
 
     Model: TypeAlias = Forecaster | Classifier | Generator
 
@@ -134,8 +136,9 @@ def _load_and_warm(folder: Path, sha256: str) -> "Model":
     import torch
 
     from rnn.checkpoint import load_model, manifest_sha256
+    from rnn.classification.predictor import Classifier
     from rnn.errors import CheckpointError
-    from rnn.predictors import Classifier, Forecaster
+    from rnn.forecasting.predictor import Forecaster
 
     found = manifest_sha256(folder)
     if found != sha256:

@@ -8,7 +8,8 @@ import numpy as np
 from rnn.errors import InputMismatchError
 
 if TYPE_CHECKING:  # imports torch
-    from rnn.predictors import Classifier, Forecaster
+    from rnn.classification.predictor import Classifier
+    from rnn.forecasting.predictor import Forecaster
 
 ROWS_PER_TURN = 64  # more rows at once gain nothing on a CPU, and block
 

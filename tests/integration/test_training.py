@@ -7,7 +7,9 @@ import numpy as np
 from sqlalchemy import select
 
 from rnn.checkpoint import load_model
-from rnn.predictors import Classifier, Forecaster, Generator
+from rnn.classification.predictor import Classifier
+from rnn.forecasting.predictor import Forecaster
+from rnn.generation.predictor import Generator
 from service.db.engine import Database
 from service.db.tables import ModelVersion
 from tests.integration.machine import SERIES, Machine

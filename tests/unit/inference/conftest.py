@@ -8,8 +8,8 @@ import torch
 from rnn.checkpoint import Content, load_model, write
 from rnn.config import GenerationArchitecture, GenerationConfig
 from rnn.determinism import Randomness
-from rnn.network import GenerationNetwork
-from rnn.predictors import Generator
+from rnn.generation.network import GenerationNetwork
+from rnn.generation.predictor import Generator
 
 torch.set_num_threads(1)
 

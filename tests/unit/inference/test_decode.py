@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rnn.errors import InputMismatchError
-from rnn.generate import SamplingSettings, sample
-from rnn.predictors import Generator
+from rnn.generation.predictor import Generator
+from rnn.generation.sampling import SamplingSettings, sample
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError
 from service.inference import decode

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnn.checkpoint import manifest_sha256
-from rnn.predictors import Generator
+from rnn.generation.predictor import Generator
 from service.errors import OverloadedError, UnavailableError
 from service.inference import loaded
 from service.inference.loaded import LoadedModels

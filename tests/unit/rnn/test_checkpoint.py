@@ -11,8 +11,8 @@ from rnn.checkpoint import Content, load_model, manifest_sha256, read, verify, w
 from rnn.config import ClassificationConfig, GenerationArchitecture, GenerationConfig
 from rnn.determinism import Randomness
 from rnn.errors import CheckpointError
-from rnn.network import GenerationNetwork
-from rnn.predictors import Generator
+from rnn.generation.network import GenerationNetwork
+from rnn.generation.predictor import Generator
 
 CONFIG = GenerationConfig(
     task="text-generation",

@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
+from rnn.classification.padding import pad_tokens
 from rnn.data.splits import (
     bucketed_batches,
     drawn_batches,
     stratified_split,
 )
-from rnn.data.text import TextLanes, pad_tokens
+from rnn.generation.lanes import TextLanes
 
 
 def test_bucketed_batches_hold_every_index_once_with_little_padding() -> None:

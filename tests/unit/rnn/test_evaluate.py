@@ -3,15 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from rnn.evaluate import (
-    classification_metrics,
-    finite,
-    mase,
-    seasonal_error,
-    smape,
-    text_metrics,
-    weighted_quantile_loss,
-)
+from rnn.classification.metrics import classification_metrics
+from rnn.forecasting.metrics import finite, mase, seasonal_error, smape, weighted_quantile_loss
+from rnn.generation.metrics import text_metrics
 
 
 def test_a_uniform_guess_over_bytes_is_eight_bits() -> None:

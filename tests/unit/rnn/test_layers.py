@@ -54,9 +54,9 @@ def by_equations(
 
 def assert_same_state(actual: CellState, expected: CellState) -> None:
     torch.testing.assert_close(actual.hidden_bh, expected.hidden_bh)
-    assert (actual.cell_bh is None) == (expected.cell_bh is None)
-    if actual.cell_bh is not None:
-        torch.testing.assert_close(actual.cell_bh, expected.cell_bh)
+    assert (actual.memory_bm is None) == (expected.memory_bm is None)
+    if actual.memory_bm is not None:
+        torch.testing.assert_close(actual.memory_bm, expected.memory_bm)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
@@ -229,5 +229,5 @@ def test_hidden_state_rows_can_be_joined_and_chosen() -> None:
     assert chosen.hidden_lbh[0].tolist() == [[4, 5], [0, 1], [4, 5]]
     joined = HiddenState.cat([state.row(1), chosen])
     assert joined.hidden_lbh[1].tolist() == [[8, 9], [10, 11], [6, 7], [10, 11]]
-    assert joined.cell_lbh is not None
-    assert HiddenState.zeros("gru", 2, 3, 4).cell_lbh is None
+    assert joined.memory_lbm is not None
+    assert HiddenState.zeros("gru", 2, 3, 4).memory_lbm is None

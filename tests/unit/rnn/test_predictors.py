@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from rnn.classification.network import ClassificationNetwork
+from rnn.classification.predictor import Classifier
 from rnn.config import (
     ClassificationConfig,
     ForecastingConfig,
@@ -11,8 +13,8 @@ from rnn.config import (
 )
 from rnn.determinism import Randomness
 from rnn.errors import InputMismatchError
-from rnn.network import ClassificationNetwork, ForecastingNetwork
-from rnn.predictors import Classifier, Forecaster, interpolated
+from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.predictor import Forecaster, interpolated
 from rnn.tokenizers import WordTokenizer
 
 CPU = torch.device("cpu")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rnn.classification.network import ClassificationNetwork
 from rnn.config import (
     CellName,
     ClassificationConfig,
@@ -15,12 +16,13 @@ from rnn.config import (
     GenerationConfig,
     TaskConfig,
 )
-from rnn.data.windows import WindowSampler, WindowShape
 from rnn.determinism import Randomness
 from rnn.errors import ConfigError, DataTooSmallError
-from rnn.network import ClassificationNetwork, ForecastingNetwork, GenerationNetwork
-from rnn.network import parameter_count as counted
+from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.windows import WindowSampler, WindowShape
+from rnn.generation.network import GenerationNetwork
 from rnn.resolve import parameter_count, resolve
+from rnn.train import parameter_count as counted
 
 
 def series_profile(

@@ -8,9 +8,9 @@ import torch
 
 from rnn.config import CellName, GenerationArchitecture, GenerationConfig
 from rnn.determinism import Randomness
+from rnn.generation.network import GenerationNetwork
+from rnn.generation.predictor import Generator
 from rnn.kernels import library
-from rnn.network import GenerationNetwork
-from rnn.predictors import Generator
 
 
 @pytest.fixture(autouse=True, params=["off", "auto"])

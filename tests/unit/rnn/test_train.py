@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rnn.checkpoint import load_model, manifest_sha256, read
+from rnn.classification.predictor import Classifier
 from rnn.config import (
     CellName,
     ClassificationConfig,
@@ -30,8 +31,9 @@ from rnn.events import (
     StepDone,
     Stopped,
 )
+from rnn.forecasting.predictor import Forecaster
+from rnn.generation.predictor import Generator
 from rnn.kernels import library
-from rnn.predictors import Classifier, Forecaster, Generator
 from rnn.resolve import resolve
 from rnn.train import train
 
@@ -349,7 +351,7 @@ def test_values_that_overflow_the_loss_are_reported_as_divergence(
     series: SeriesExamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "rnn.tasks.forecasting.forecast_loss", lambda outputs, *_: outputs.sum() * np.inf
+        "rnn.forecasting.work.forecast_loss", lambda outputs, *_: outputs.sum() * np.inf
     )
     with pytest.raises(DivergedError, match="step 1: the loss is"):
         list(events(forecasting(), series))

@@ -177,7 +177,7 @@ def _direction(
         zeros_bh = torch.zeros(rows, hidden_size)
         start = CellState(zeros_bh, zeros_bh if layer.cell == "lstm" else None)
     hidden_bh = start.hidden_bh.double()
-    cell_bh = None if start.cell_bh is None else start.cell_bh.double()
+    cell_bh = None if start.memory_bm is None else start.memory_bm.double()
     y_bth = torch.zeros(rows, timesteps, hidden_size, dtype=torch.float64)
     for step in range(timesteps):
         alive_b = (lengths_b > step).nonzero()[:, 0]
@@ -186,8 +186,8 @@ def _direction(
         after = _advance(layer.cell, x_btd[alive_b, place_b], before, weights, *numbers)
         y_bth[alive_b, place_b] = after.hidden_bh
         hidden_bh = hidden_bh.index_copy(0, alive_b, after.hidden_bh)
-        if cell_bh is not None and after.cell_bh is not None:
-            cell_bh = cell_bh.index_copy(0, alive_b, after.cell_bh)
+        if cell_bh is not None and after.memory_bm is not None:
+            cell_bh = cell_bh.index_copy(0, alive_b, after.memory_bm)
     return y_bth, CellState(hidden_bh, cell_bh)
 
 

@@ -86,9 +86,9 @@ def assert_close(ours: Tensor, exact: Tensor, tolerance: float = 1e-5) -> None:
 
 def assert_same_state(ours: HiddenState, exact: HiddenState, tolerance: float = 1e-5) -> None:
     assert_close(ours.hidden_lbh, exact.hidden_lbh, tolerance)
-    assert (ours.cell_lbh is None) == (exact.cell_lbh is None)
-    if ours.cell_lbh is not None and exact.cell_lbh is not None:
-        assert_close(ours.cell_lbh, exact.cell_lbh, tolerance)
+    assert (ours.memory_lbm is None) == (exact.memory_lbm is None)
+    if ours.memory_lbm is not None and exact.memory_lbm is not None:
+        assert_close(ours.memory_lbm, exact.memory_lbm, tolerance)
 
 
 def test_rows_are_padded_to_powers_of_two() -> None:
@@ -230,7 +230,7 @@ def test_ragged_sequences(cell: CellName, with_state: bool, device: str) -> None
     for row, length in enumerate(lengths_b.tolist()):
         exact = parts.state(4).row(row)
         if not with_state:
-            memory_lbh = exact.cell_lbh
+            memory_lbh = exact.memory_lbm
             exact = HiddenState(
                 torch.zeros_like(exact.hidden_lbh),
                 None if memory_lbh is None else torch.zeros_like(memory_lbh),

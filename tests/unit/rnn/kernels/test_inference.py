@@ -68,11 +68,11 @@ def over(*strategies: Any, examples: int) -> Callable[..., Any]:
 
 def state_error(ours: HiddenState, expected: HiddenState) -> float:
     hidden_error = error(ours.hidden_lbh, expected.hidden_lbh)
-    if expected.cell_lbh is None:
-        assert ours.cell_lbh is None
+    if expected.memory_lbm is None:
+        assert ours.memory_lbm is None
         return hidden_error
-    assert ours.cell_lbh is not None
-    return max(hidden_error, error(ours.cell_lbh, expected.cell_lbh))
+    assert ours.memory_lbm is not None
+    return max(hidden_error, error(ours.memory_lbm, expected.memory_lbm))
 
 
 @every_cell
@@ -239,12 +239,12 @@ def test_the_gates_sigmoid_is_as_good_as_float32(kernels: Library, gate: int) ->
     state_1bh = torch.ones(1, len(x), 1)
     # Memory' = forget * memory + in * tanh(0); hidden' = out * tanh(memory').
     _, end = network.step(torch.from_numpy(x)[:, None], HiddenState(state_1bh, 2 * state_1bh))
-    assert end.cell_lbh is not None
+    assert end.memory_lbm is not None
     sigmoid = 1 / (1 + np.exp(-np.float64(x).clip(-700, 700)))
     forget = sigmoid if gate == 1 else 0.5
     expected_memory = forget * 2 * np.ones_like(sigmoid)
     expected_hidden = np.tanh(expected_memory) * (sigmoid if gate == 3 else 0.5)
-    for ours, expected in ((end.cell_lbh, expected_memory), (end.hidden_lbh, expected_hidden)):
+    for ours, expected in ((end.memory_lbm, expected_memory), (end.hidden_lbh, expected_hidden)):
         np.testing.assert_allclose(ours[0, :, 0].numpy(), expected, rtol=6e-7, atol=1e-37)
 
 

@@ -27,9 +27,9 @@ DEEP = Case(LENGTHS, hidden_size=33, num_layers=3, layer_norm=True, residual=Tru
 
 
 def equal(a: HiddenState, b: HiddenState) -> bool:
-    if a.cell_lbh is None or b.cell_lbh is None:
-        return a.cell_lbh is b.cell_lbh and torch.equal(a.hidden_lbh, b.hidden_lbh)
-    return torch.equal(a.hidden_lbh, b.hidden_lbh) and torch.equal(a.cell_lbh, b.cell_lbh)
+    if a.memory_lbm is None or b.memory_lbm is None:
+        return a.memory_lbm is b.memory_lbm and torch.equal(a.hidden_lbh, b.hidden_lbh)
+    return torch.equal(a.hidden_lbh, b.hidden_lbh) and torch.equal(a.memory_lbm, b.memory_lbm)
 
 
 @every_cell
@@ -138,8 +138,8 @@ def all_answers(kernels: Library, precision: Precision, example: Example) -> lis
     network = example.network(kernels, precision)
     y_bth, end = network.sequences(example.x, example.lengths_b)
     answers = [y_bth, end.hidden_lbh]
-    if end.cell_lbh is not None:
-        answers.append(end.cell_lbh)
+    if end.memory_lbm is not None:
+        answers.append(end.memory_lbm)
     if not example.case.bidirectional:
         scores, stepped = network.step(example.x[:, 0], example.start)
         drawn, last_scores, end = network.greedy(example.x[:, 0], example.start, 3)

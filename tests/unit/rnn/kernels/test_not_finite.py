@@ -72,7 +72,7 @@ def test_in_a_state(
     example = Example(Case((1,) * len(LENGTHS), cell, hidden_size=21, num_layers=2))
     network = example.network(kernels, precision)
     clean, _ = network.step(example.x[:, 0], example.start)
-    spoilt = example.start.hidden_lbh if part == "hidden" else example.start.cell_lbh
+    spoilt = example.start.hidden_lbh if part == "hidden" else example.start.memory_lbm
     if spoilt is None:
         return
     spoilt[0, TOUCHED, 20] = value

@@ -129,7 +129,7 @@ class Example:
             masked_gh = weights.recurrent_weight_gh * self.mask_bh[row].double()
             own = weights._replace(recurrent_weight_gh=masked_gh)
             rows.append(self._rows(slice(row, row + 1), own, x_btd, state))
-        cells = [end.cell_bh for _, end in rows if end.cell_bh is not None]
+        cells = [end.memory_bm for _, end in rows if end.memory_bm is not None]
         hidden_bh = torch.cat([end.hidden_bh for _, end in rows])
         end = CellState(hidden_bh, torch.cat(cells) if cells else None)
         return torch.cat([y_bth for y_bth, _ in rows]), end
@@ -162,8 +162,8 @@ class Example:
         state = CellState(leaves["hidden_bh"], leaves.get("cell_bh"))
         y_bth, end = path(weights, leaves["x_btd"], state)
         outputs = {"y_bth": y_bth, "hidden_end_bh": end.hidden_bh}
-        if end.cell_bh is not None:
-            outputs["cell_end_bh"] = end.cell_bh
+        if end.memory_bm is not None:
+            outputs["cell_end_bh"] = end.memory_bm
         grown = [self.gradients[name].to(dtype) for name in outputs]
         found = torch.autograd.grad(list(outputs.values()), list(leaves.values()), grown)
         values = {name: value.detach() for name, value in outputs.items()}
@@ -261,8 +261,8 @@ def test_bfloat16_keeps_gates_that_are_nearly_open() -> None:
     cell_bh = torch.zeros(1, hidden, requires_grad=True)
     x_btd = torch.zeros(1, timesteps, 3)
     _, end = recurrence("lstm", weights, x_btd, CellState(start_bh, cell_bh), precision="bfloat16")
-    assert end.cell_bh is not None
-    end.cell_bh.sum().backward()
+    assert end.memory_bm is not None
+    end.memory_bm.sum().backward()
     expected = torch.sigmoid(torch.tensor(6.7)) ** timesteps
     torch.testing.assert_close(cell_bh.grad, expected.expand(1, hidden), rtol=1e-2, atol=0)
 
@@ -377,8 +377,8 @@ def test_masks_on_weights_are_the_callers(cell: CellName) -> None:
     state = CellState(example.tensors["hidden_bh"], example.tensors.get("cell_bh"))
     y_bth, end = recurrence(cell, weights, example.tensors["x_btd"], state, example.lengths_b)
     outputs = {"y_bth": y_bth, "hidden_end_bh": end.hidden_bh}
-    if end.cell_bh is not None:
-        outputs["cell_end_bh"] = end.cell_bh
+    if end.memory_bm is not None:
+        outputs["cell_end_bh"] = end.memory_bm
     torch.autograd.backward(list(outputs.values()), [example.gradients[name] for name in outputs])
     torch.testing.assert_close(raw_gh.grad, exact_gh.float(), rtol=1e-4, atol=1e-5)
 

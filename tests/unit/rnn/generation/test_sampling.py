@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnn.errors import ConfigError
-from rnn.generate import SamplingSettings, sample
+from rnn.generation.sampling import SamplingSettings, sample
 
 LOGITS_V = torch.tensor([0.5, 0.3, 0.1, 0.06, 0.04]).log()
 

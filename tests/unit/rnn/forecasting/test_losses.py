@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnn.classification.network import ClassificationNetwork
 from rnn.config import (
     CellName,
     ClassificationConfig,
@@ -15,10 +16,11 @@ from rnn.config import (
     GenerationConfig,
     TaskConfig,
 )
-from rnn.data.windows import INPUT_FEATURES, WindowShape
 from rnn.determinism import Randomness
-from rnn.losses import forecast_loss, pinball_loss
-from rnn.network import ClassificationNetwork, ForecastingNetwork, GenerationNetwork
+from rnn.forecasting.losses import forecast_loss, pinball_loss
+from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.windows import INPUT_FEATURES, WindowShape
+from rnn.generation.network import GenerationNetwork
 
 CPU = torch.device("cpu")
 TINY = {"hidden_size": 3, "num_layers": 2, "dropout": 0.0}

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from rnn.data.windows import (
+from rnn.forecasting.scale import fit_window_scale
+from rnn.forecasting.windows import (
     WindowSampler,
     WindowShape,
     code_windows,
     last_observed,
     trailing_history,
 )
-from rnn.scalers import fit_window_scale
 
 SHAPE = WindowShape(context_length=8, horizon=5, season_length=4)
 

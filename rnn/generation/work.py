@@ -8,12 +8,12 @@ from torch.nn import functional
 
 from rnn.config import GenerationConfig
 from rnn.data.examples import CorpusExamples
-from rnn.data.text import TextLanes
 from rnn.determinism import Randomness
-from rnn.evaluate import text_metrics
-from rnn.network import GenerationNetwork
+from rnn.generation.lanes import TextLanes
+from rnn.generation.metrics import text_metrics
+from rnn.generation.network import GenerationNetwork
 from rnn.state import HiddenState
-from rnn.tasks.work import BatchLoss, ModelParts
+from rnn.work import BatchLoss, ModelParts
 
 _EVALUATION_LANES = 64
 _EVALUATION_SEGMENT = 256
@@ -95,8 +95,8 @@ class GenerationWork:
         if self._state is None:
             return {}
         tensors = {"hidden": self._state.hidden_lbh}
-        if self._state.cell_lbh is not None:
-            tensors["cell"] = self._state.cell_lbh
+        if self._state.memory_lbm is not None:
+            tensors["cell"] = self._state.memory_lbm
         return tensors
 
     def load_carried_state(self, tensors: dict[str, Tensor]) -> None:

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from rnn.classification.metrics import classification_metrics
+from rnn.classification.network import ClassificationNetwork
+from rnn.classification.padding import pad_tokens
 from rnn.config import ClassificationConfig
 from rnn.data.examples import TextExamples
 from rnn.data.splits import bucketed_batches, stratified_split
-from rnn.data.text import pad_tokens
 from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
-from rnn.evaluate import classification_metrics
-from rnn.network import ClassificationNetwork
-from rnn.tasks.work import BatchLoss, ModelParts
 from rnn.tokenizers import EncodedText, WordTokenizer
+from rnn.work import BatchLoss, ModelParts
 
 IntArray = NDArray[np.int64]
 

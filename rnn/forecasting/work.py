@@ -8,20 +8,20 @@ from torch import Tensor
 from rnn.config import QUANTILE_LEVELS, ForecastingConfig
 from rnn.data.examples import SeriesExamples
 from rnn.data.splits import drawn_batches
-from rnn.data.windows import (
+from rnn.determinism import Randomness
+from rnn.errors import DataTooSmallError
+from rnn.forecasting.losses import forecast_loss
+from rnn.forecasting.metrics import finite, mase, seasonal_error, smape, weighted_quantile_loss
+from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.predictor import decoded
+from rnn.forecasting.windows import (
     CodedWindows,
     WindowSampler,
     WindowShape,
     code_windows,
     trailing_history,
 )
-from rnn.determinism import Randomness
-from rnn.errors import DataTooSmallError
-from rnn.evaluate import finite, mase, seasonal_error, smape, weighted_quantile_loss
-from rnn.losses import forecast_loss
-from rnn.network import ForecastingNetwork
-from rnn.predictors import decoded
-from rnn.tasks.work import BatchLoss, ModelParts
+from rnn.work import BatchLoss, ModelParts
 
 FloatArray = NDArray[np.float64]
 

@@ -2,14 +2,14 @@
 
 import torch
 
+from rnn.classification.work import ClassificationWork
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
 from rnn.determinism import Randomness
 from rnn.errors import ConfigError
-from rnn.tasks.classification import ClassificationWork
-from rnn.tasks.forecasting import ForecastingWork
-from rnn.tasks.generation import GenerationWork
-from rnn.tasks.work import Work
+from rnn.forecasting.work import ForecastingWork
+from rnn.generation.work import GenerationWork
+from rnn.work import Work
 
 
 def prepare(

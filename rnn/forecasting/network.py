@@ -1,10 +1,35 @@
-"""From the recurrent stack's outputs to answers: quantiles, label scores, next-token scores."""
+"""The forecasting network: a recurrent stack over a coded window, and a head for its future."""
 
 import torch
 from torch import Tensor, nn
 
+from rnn.config import QUANTILE_LEVELS, ForecastingConfig
 from rnn.determinism import Randomness
-from rnn.dropout import Dropout
+from rnn.forecasting.windows import INPUT_FEATURES, WindowShape
+from rnn.linear import linear
+from rnn.stack import RecurrentStack
+
+
+class ForecastingNetwork(nn.Module):
+    """Coded windows to corrections of the seasonal naive forecast, in units of the window."""
+
+    def __init__(self, config: ForecastingConfig, randomness: Randomness) -> None:
+        super().__init__()
+        shape = WindowShape.of(config.data)
+        self.stack = RecurrentStack(config.architecture, INPUT_FEATURES, randomness)
+        self.head = ForecastHead(
+            self.stack.output_size,
+            shape.future_features,
+            shape.horizon,
+            1 + len(QUANTILE_LEVELS),
+            randomness,
+        )
+
+    def forward(self, inputs_btd: Tensor, future_bhd: Tensor) -> Tensor:
+        """[B, horizon, 1 + Q]: the mean, then the quantiles in the order of the levels."""
+        y_bth, _ = self.stack(inputs_btd)
+        corrections: Tensor = self.head(y_bth[:, -1], future_bhd)
+        return corrections
 
 
 class ForecastHead(nn.Module):
@@ -41,33 +66,3 @@ class ForecastHead(nn.Module):
         mixed_bhw = mixed_bhw + nn.functional.gelu(self.mixed(mixed_bhw))
         scores: Tensor = self.out(mixed_bhw)
         return scores
-
-
-class ClassificationHead(nn.Module):
-    """Label scores from the last output, the largest and the mean over a text's own timesteps."""
-
-    def __init__(
-        self, input_size: int, labels: int, dropout: float, randomness: Randomness
-    ) -> None:
-        super().__init__()
-        self.dropout = Dropout(dropout, randomness.dropout)
-        self.out = linear(3 * input_size, labels, randomness)
-
-    def forward(self, y_bth: Tensor, lengths_b: Tensor) -> Tensor:
-        """[B, labels] from outputs [B, T, H] of rows with the given lengths."""
-        position_t = torch.arange(y_bth.shape[1], device=y_bth.device)
-        valid_bt1 = (position_t < lengths_b[:, None])[:, :, None]
-        last_bh = y_bth[torch.arange(len(y_bth), device=y_bth.device), lengths_b - 1]
-        largest_bh = y_bth.masked_fill(~valid_bt1, -torch.inf).amax(dim=1)
-        mean_bh = y_bth.masked_fill(~valid_bt1, 0).sum(dim=1) / lengths_b[:, None]
-        pooled = self.dropout(torch.cat([last_bh, largest_bh, mean_bh], dim=1))
-        logits_bc: Tensor = self.out(pooled)
-        return logits_bc
-
-
-def linear(inputs: int, outputs: int, randomness: Randomness) -> nn.Linear:
-    """A linear map with Xavier weights and no bias at the start."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.xavier_uniform_(layer.weight, generator=randomness.weights)
-    nn.init.zeros_(layer.bias)
-    return layer

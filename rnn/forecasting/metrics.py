@@ -1,4 +1,4 @@
-"""Held-out figures, as pure functions of predictions and truth."""
+"""Held-out figures of forecasts, as pure functions of forecasts and truth."""
 
 import math
 from collections.abc import Sequence
@@ -7,34 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-
-
-def text_metrics(loss_nats: float) -> dict[str, float]:
-    """A language model's loss per token in the units that people compare."""
-    return {
-        "loss_nats": loss_nats,
-        "perplexity": math.exp(min(loss_nats, 700.0)),
-        "bits_per_token": loss_nats / math.log(2),
-    }
-
-
-def classification_metrics(logits_bc: FloatArray, targets_b: IntArray) -> dict[str, float]:
-    """Accuracy, macro F1 (over the labels that occur in truth or prediction) and mean loss."""
-    highest_b = logits_bc.max(axis=1)
-    log_total_b = highest_b + np.log(np.exp(logits_bc - highest_b[:, None]).sum(axis=1))
-    loss_b = log_total_b - logits_bc[np.arange(len(targets_b)), targets_b]
-    predicted_b = logits_bc.argmax(axis=1)
-    scores = []
-    for label in np.union1d(predicted_b, targets_b):
-        hits = np.sum((predicted_b == label) & (targets_b == label))
-        total = np.sum(predicted_b == label) + np.sum(targets_b == label)
-        scores.append(2 * hits / total)
-    return {
-        "loss": float(loss_b.mean()),
-        "accuracy": float((predicted_b == targets_b).mean()),
-        "macro_f1": float(np.mean(scores)),
-    }
 
 
 def seasonal_error(values: FloatArray, season_length: int) -> float:

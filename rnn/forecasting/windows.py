@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn.config import ForecastingData
-from rnn.scalers import WindowScale, fit_window_scale
+from rnn.forecasting.scale import WindowScale, fit_window_scale
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

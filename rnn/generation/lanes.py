@@ -1,6 +1,4 @@
-"""Batches of text: padded words for classification, parallel lanes of one text for generation."""
-
-from collections.abc import Sequence
+"""Batches of one long text: parallel lanes, read segment by segment."""
 
 import numpy as np
 import torch
@@ -8,16 +6,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnn.data.splits import epoch_random
-from rnn.tokenizers import PAD_TOKEN
-
-
-def pad_tokens(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Tokens [B, T] padded at the end, and the length of each row [B]."""
-    lengths = [len(tokens) for tokens in sequences]
-    tokens_bt = np.full((len(sequences), max(lengths)), PAD_TOKEN, dtype=np.int64)
-    for row, tokens in enumerate(sequences):
-        tokens_bt[row, : len(tokens)] = tokens
-    return torch.from_numpy(tokens_bt), torch.tensor(lengths)
 
 
 class TextLanes:

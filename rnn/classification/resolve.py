@@ -1,0 +1,53 @@
+"""Fills in what a classification configuration leaves to the data. Needs no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rnn.config import ClassificationConfig
+from rnn.errors import DataTooSmallError
+from rnn.sizes import fitting_batch_size, stack_parameters, training_length
+
+
+def resolve_classification(
+    config: ClassificationConfig, labels: Mapping[str, Any]
+) -> ClassificationConfig:
+    counts: Mapping[str, int] = labels["counts"]
+    if len(counts) < 2:
+        raise DataTooSmallError(
+            f"text-classification needs at least 2 labels; the data set has {len(counts)}"
+        )
+    total = sum(counts.values())
+    splits: Mapping[str, int] = labels.get("splits") or {"train": total}
+    training_rows = splits.get("train", 0)
+    if not splits.get("validation"):
+        held_out = max(1, int(training_rows * config.data.validation_fraction))
+        training_rows -= held_out
+    if training_rows < 2:
+        raise DataTooSmallError(
+            f"text-classification needs at least 2 training texts beside the held-out ones; "
+            f"{max(0, training_rows)} of {total} are left"
+        )
+    batch_size = fitting_batch_size(config.training, training_rows, "training texts")
+    steps_per_epoch = -(-training_rows // batch_size)
+    # Each label holds out its own share, rounded, and at least one text.
+    fewest_steps = -(-max(1, training_rows - len(counts) - 1) // batch_size)
+    training = config.training.model_copy(
+        update={
+            "batch_size": batch_size,
+            **training_length(
+                config.training, steps_per_epoch, fewest_steps, fewest_epochs=8, steps=300
+            ),
+        }
+    )
+    return config.model_copy(update={"training": training})
+
+
+def classification_parameters(config: ClassificationConfig, labels: int) -> int:
+    """Weights of the network; the vocabulary is only known once the texts are read, so its upper
+    limit is taken."""
+    architecture = config.architecture
+    embedding = config.data.vocabulary_size * architecture.embedding_size
+    bidirectional = architecture.bidirectional
+    stack = stack_parameters(architecture, architecture.embedding_size, bidirectional=bidirectional)
+    pooled = 3 * architecture.hidden_size * (2 if bidirectional else 1)
+    return embedding + stack + labels * (pooled + 1)

@@ -1,0 +1,51 @@
+"""What a classification job can choose."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rnn.config.architecture import ArchitectureConfig
+from rnn.config.base import Config
+from rnn.config.training import TrainingConfig
+
+
+class ClassificationArchitecture(ArchitectureConfig):
+    num_layers: int = Field(1, ge=1, le=16, description="Recurrent layers on top of each other.")
+    hidden_size: int = Field(128, ge=1, le=4096, description="Units of each layer and direction.")
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="Share of units dropped between layers while training."
+    )
+    bidirectional: bool = Field(
+        default=True, description="Also reads each text backwards; padding is never read."
+    )
+    embedding_size: int = Field(128, ge=1, le=4096, description="Width of a word's vector.")
+
+
+class ClassificationTraining(TrainingConfig):
+    learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
+    early_stopping_patience: int | None = Field(
+        3, ge=1, le=10_000, description="Validations without a better loss before the job ends."
+    )
+
+
+class ClassificationData(Config):
+    """Which columns to read. `null` means: found in the data set."""
+
+    text_column: str | None = Field(None, min_length=1, max_length=200)
+    label_column: str | None = Field(None, min_length=1, max_length=200)
+    split_column: str | None = Field(
+        None, min_length=1, max_length=200, description="Holds train, validation or test."
+    )
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Share held out by label where the data set has no split."
+    )
+    vocabulary_size: int = Field(20_000, ge=10, le=1_000_000, description="Most frequent words.")
+    min_frequency: int = Field(2, ge=1, le=1_000, description="Rarer words are unknown words.")
+    max_tokens: int = Field(512, ge=1, le=100_000, description="Longer texts are cut and flagged.")
+
+
+class ClassificationConfig(Config):
+    task: Literal["text-classification"]
+    architecture: ClassificationArchitecture = ClassificationArchitecture()
+    training: ClassificationTraining = ClassificationTraining()
+    data: ClassificationData = ClassificationData()
