@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+PresetName = Literal["small", "base", "large"]
 TaskName = Literal["time-series-forecasting", "text-classification", "text-generation"]
 
 BYTE_VOCABULARY_SIZE = 256

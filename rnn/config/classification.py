@@ -4,9 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from rnn.config.architecture import ArchitectureConfig
-from rnn.config.base import Config
+from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig
+from rnn.config.base import Config, PresetName
 from rnn.config.training import TrainingConfig
+
+PoolingName = Literal["last", "max", "mean", "attention", "concatenated"]
 
 
 class ClassificationArchitecture(ArchitectureConfig):
@@ -14,6 +16,22 @@ class ClassificationArchitecture(ArchitectureConfig):
     hidden_size: int = Field(128, ge=1, le=4096, description="Units of each layer and direction.")
     dropout: float = Field(
         0.5, ge=0, lt=1, description="Share of units dropped between layers while training."
+    )
+    input_dropout: float = Field(
+        0.5, ge=0, lt=1, description="Share of the words' vectors dropped while training."
+    )
+    output_dropout: float = Field(
+        0.5, ge=0, lt=1, description="Share of the text's vector dropped while training."
+    )
+    embedding_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of words left out of a text while training."
+    )
+    convolution: ConvolutionConfig | None = Field(
+        None, description="Convolutions before the recurrent layers."
+    )
+    pooling: PoolingName = Field(
+        "concatenated",
+        description="How a text's outputs become one vector; concatenated: last, max and mean.",
     )
     bidirectional: bool = Field(
         default=True, description="Also reads each text backwards; padding is never read."
@@ -23,6 +41,9 @@ class ClassificationArchitecture(ArchitectureConfig):
 
 class ClassificationTraining(TrainingConfig):
     learning_rate: float = Field(2e-3, gt=0, le=10, description="Peak rate of the schedule.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of each target given to all labels evenly."
+    )
     early_stopping_patience: int | None = Field(
         3, ge=1, le=10_000, description="Validations without a better loss before the job ends."
     )
@@ -46,6 +67,9 @@ class ClassificationData(Config):
 
 class ClassificationConfig(Config):
     task: Literal["text-classification"]
+    preset: PresetName = Field(
+        "base", description="Which defaults fill in what is not chosen: how much is trained."
+    )
     architecture: ClassificationArchitecture = ClassificationArchitecture()
     training: ClassificationTraining = ClassificationTraining()
     data: ClassificationData = ClassificationData()

@@ -1,15 +1,22 @@
 """What a forecasting job can choose."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from rnn.config.architecture import ArchitectureConfig
-from rnn.config.base import Config
+from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig
+from rnn.config.base import Config, PresetName
 from rnn.config.training import TrainingConfig
 
 # Trained quantile levels: enough for a 95 % interval and for interpolation between them.
 QUANTILE_LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
+
+
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+PositiveLag = Annotated[int, Field(ge=1, le=10_000)]
+DistributionName = Literal["quantile", "student_t", "negative_binomial", "point"]
+DecodingName = Literal["direct", "recursive", "segments"]
+ScalingName = Literal["mean", "last", "robust"]
 
 
 class ForecastingArchitecture(ArchitectureConfig):
@@ -17,6 +24,25 @@ class ForecastingArchitecture(ArchitectureConfig):
     hidden_size: int = Field(64, ge=1, le=4096, description="Units of each layer.")
     dropout: float = Field(
         0.1, ge=0, lt=1, description="Share of units dropped between layers while training."
+    )
+    convolution: ConvolutionConfig | None = Field(
+        None, description="Convolutions before the recurrent layers."
+    )
+    distribution: DistributionName = Field(
+        "quantile",
+        description="What is predicted at each timestep: quantiles, the parameters of a "
+        "distribution, or one value.",
+    )
+    decoding: DecodingName = Field(
+        "direct",
+        description="direct: all future timesteps from the state; recursive: one after the other, "
+        "each read before the next; segments: the series is read and decoded in segments.",
+    )
+    segment_length: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Timesteps of a segment; null: from the context. For `segments`.",
     )
 
 
@@ -49,10 +75,65 @@ class ForecastingData(Config):
     season_length: int | None = Field(
         None, ge=1, le=10_000, description="Timesteps in one season; null: from the data; 1: none."
     )
+    past_covariates: list[ColumnName] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Numeric columns known up to the forecast.",
+    )
+    future_covariates: list[ColumnName] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Numeric columns known over the forecast too, such as holidays or prices.",
+    )
+    static_covariates: list[ColumnName] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Columns with one value a series, numbers or words.",
+    )
+    calendar: bool | None = Field(
+        None,
+        description="Reads hour, day and month from the times; null: where the data set has times "
+        "of a known frequency.",
+    )
+    lags: list[PositiveLag] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Timesteps back whose values are read beside the current one; empty: one "
+        "season.",
+    )
+    scaling: ScalingName = Field(
+        "mean",
+        description="How a window is brought to a common size: by its mean and mean deviation, its "
+        "last value, or its median and quartiles.",
+    )
+    validation_windows: int = Field(
+        1, ge=1, le=100_000, description="Forecast origins held out to choose the weights by."
+    )
+    test_windows: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Forecast origins after those, at the end of each series, for the figures of "
+        "the finished network.",
+    )
+    window_step: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Timesteps between two held-out origins; null: the horizon.",
+    )
+    conformal: bool = Field(
+        default=False,
+        description="Widens or narrows intervals until they cover the held-out windows as often as "
+        "they say.",
+    )
 
 
 class ForecastingConfig(Config):
     task: Literal["time-series-forecasting"]
+    preset: PresetName = Field(
+        "base", description="Which defaults fill in what is not chosen: how much is trained."
+    )
     architecture: ForecastingArchitecture = ForecastingArchitecture()
     training: ForecastingTraining = ForecastingTraining()
     data: ForecastingData = ForecastingData()

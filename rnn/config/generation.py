@@ -5,15 +5,36 @@ from typing import Literal
 from pydantic import Field
 
 from rnn.config.architecture import ArchitectureConfig
-from rnn.config.base import Config
+from rnn.config.base import Config, PresetName
 from rnn.config.training import TrainingConfig
+
+SoftmaxName = Literal["full", "adaptive", "mixture"]
+TextTokenizerName = Literal["byte", "character", "word", "bpe"]
 
 
 class GenerationArchitecture(ArchitectureConfig):
     dropout: float = Field(
         0.1, ge=0, lt=1, description="Share of units dropped between layers while training."
     )
+    output_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Share of the last layer's outputs dropped while training."
+    )
     embedding_size: int = Field(128, ge=1, le=4096, description="Width of a token's vector.")
+    embedding_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of tokens whose vectors are dropped for each batch."
+    )
+    tied: bool = Field(
+        default=False,
+        description="One matrix for the vectors of tokens read and tokens predicted.",
+    )
+    softmax: SoftmaxName = Field(
+        "full",
+        description="adaptive: rare tokens get smaller vectors, faster with many tokens; mixture: "
+        "a weighted mean of several distributions.",
+    )
+    mixture_components: int = Field(
+        4, ge=2, le=32, description="Distributions of a mixture of softmaxes."
+    )
 
 
 class GenerationTraining(TrainingConfig):
@@ -23,6 +44,10 @@ class GenerationTraining(TrainingConfig):
         ge=1,
         le=10_000,
         description="Timesteps that a gradient flows back (truncated back-propagation).",
+    )
+    random_bptt: bool = Field(
+        default=False,
+        description="Varies the length of segments, and the rate with it.",
     )
     carry_state: bool = Field(
         default=True,
@@ -34,13 +59,36 @@ class GenerationData(Config):
     text_column: str | None = Field(
         None, min_length=1, max_length=200, description="For tables; plain text has none."
     )
+    split_column: str | None = Field(
+        None, min_length=1, max_length=200, description="Holds train, validation or test."
+    )
+    tokenizer: TextTokenizerName = Field(
+        "byte",
+        description="word: between white space, a line's end is a token of its own; bpe: pieces of "
+        "words, learned from the training part.",
+    )
+    vocabulary_size: int = Field(
+        10_000,
+        ge=260,
+        le=1_000_000,
+        description="Tokens at most, for character, word and bpe; the rarest are unknown.",
+    )
     validation_fraction: float = Field(
         0.1, gt=0, lt=1, description="Share at the end of the text that is held out."
+    )
+    test_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share after that, at the very end, for the figures of the finished network.",
     )
 
 
 class GenerationConfig(Config):
     task: Literal["text-generation"]
+    preset: PresetName = Field(
+        "base", description="Which defaults fill in what is not chosen: how much is trained."
+    )
     architecture: GenerationArchitecture = GenerationArchitecture()
     training: GenerationTraining = GenerationTraining()
     data: GenerationData = GenerationData()

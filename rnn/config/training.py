@@ -9,6 +9,7 @@ from rnn.config.base import MAX_SEED, MOST_EPOCHS, Config
 OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop"]
 ScheduleName = Literal["constant", "cosine", "one_cycle"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+AveragingName = Literal["none", "exponential", "triggered"]
 
 
 class TrainingConfig(Config):
@@ -41,10 +42,57 @@ class TrainingConfig(Config):
     gradient_clip_norm: float | None = Field(
         1.0, gt=0, le=1e6, description="Largest norm of the gradient of one step; null: no limit."
     )
+    gradient_clip_value: float | None = Field(
+        None, gt=0, le=1e6, description="Largest size of one gradient value; null: no limit."
+    )
     weight_decay: float = Field(
         0.01, ge=0, le=10, description="L2 penalty; decoupled from the gradient under adamw."
     )
     l1_penalty: float = Field(0.0, ge=0, le=10, description="L1 penalty on the weight matrices.")
+    activation_penalty: float = Field(
+        0.0, ge=0, le=1_000, description="L2 penalty on the stack's outputs, after their dropout."
+    )
+    temporal_activation_penalty: float = Field(
+        0.0,
+        ge=0,
+        le=1_000,
+        description="L2 penalty on the change of the stack's outputs from timestep to timestep.",
+    )
+    averaging: AveragingName = Field(
+        "none",
+        description="Weights that are judged and published: the last ones, their exponential "
+        "average, or their mean since the held-out loss stopped falling.",
+    )
+    averaging_decay: float = Field(
+        0.999, gt=0, lt=1, description="Of the exponential average, for each step."
+    )
+    layer_rate_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="The rate of each layer as a share of the one above it; for fine-tuning.",
+    )
+    unfreeze_epochs: float = Field(
+        0.0,
+        ge=0,
+        le=1_000,
+        description="Epochs after which one more layer from the top begins to learn; 0: all learn "
+        "from the start.",
+    )
+    max_rollbacks: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="How often a loss that is not finite sends the training back to its last good "
+        "state with half the rate, before it fails.",
+    )
+    diagnostics_interval: int | None = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="Steps between looks at gradients, gates and weights; fewer looks are taken "
+        "where they would cost over 3 % of the time. null: none.",
+    )
     early_stopping_patience: int | None = Field(
         5,
         ge=1,
