@@ -77,6 +77,7 @@ def get_version(name: str, number: Number, subject: Reader, services: ServicesDe
     return VersionDetail(
         **_lineage(model, version, aliases).model_dump(),
         files=[ModelFile.model_validate(file) for file in files.list_files(folder)],
+        card=version.card,
     )
 
 

@@ -4,6 +4,7 @@
 <root>/datasets/<sha256>
 <root>/jobs/<job id>/attempt-<n>/checkpoints/step-<s>/
 <root>/jobs/<job id>/attempt-<n>/model/
+<root>/starters/<model id>/ networks that came with the program
 <root>/tmp/                 unfinished files
 ```
 
@@ -97,6 +98,9 @@ class ArtifactStore:
 
     def model_dir(self, job_id: UUID, attempt: int) -> Path:
         return self.attempt_dir(job_id, attempt) / "model"
+
+    def starter_dir(self, model_id: UUID) -> Path:
+        return self.root / "starters" / str(model_id)
 
     def relative(self, path: Path) -> str:
         """The form in which the database keeps a path of this store."""

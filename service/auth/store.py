@@ -32,10 +32,16 @@ class Authenticated:
     seconds_left: float | None
 
 
+def create_workspace(db: Session, name: str) -> Workspace | None:
+    """A new workspace, or None where there is one of this name."""
+    return db.scalar(
+        insert(Workspace).values(name=name).on_conflict_do_nothing().returning(Workspace)
+    )
+
+
 def ensure_workspace(db: Session, name: str) -> Workspace:
     """The workspace of this name, made if there is none."""
-    db.execute(insert(Workspace).values(name=name).on_conflict_do_nothing())
-    return db.scalars(select(Workspace).where(Workspace.name == name)).one()
+    return create_workspace(db, name) or get_workspace(db, name)
 
 
 def get_workspace(db: Session, name: str) -> Workspace:

@@ -1,5 +1,6 @@
 """The database that a command works on without the API: that of the environment or of a folder."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from service.embedded.instance import running_instance
 from service.settings import Settings, describe
 
 if TYPE_CHECKING:
+    from service.artifacts.store import ArtifactStore
     from service.db.engine import Database
 
 DataFolder = Annotated[
@@ -41,6 +43,14 @@ def open_database(data: Path) -> Iterator["Database"]:
         raise CommandError(f"The database does not answer: {error.orig}") from error
     finally:
         database.close()
+
+
+def artifact_store(data: Path) -> "ArtifactStore":
+    """The artifacts beside that database."""
+    from service.artifacts.store import ArtifactStore
+
+    configured = os.environ.get("REPRISE_ARTIFACT_DIR")
+    return ArtifactStore(Path(configured) if configured else data.absolute() / "artifacts")
 
 
 def _settings(data: Path) -> Settings:

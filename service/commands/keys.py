@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from service.auth.subjects import ALL_SCOPES, Scope
-from service.commands.database import DataFolder, open_database
+from service.commands.database import DataFolder, artifact_store, open_database
 from service.commands.output import AsJson, ago, print_json, print_table
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def create(
     scopes = ALL_SCOPES if admin else scope or ALL_SCOPES - {Scope.KEYS_ADMIN}
     ends = None if days is None else datetime.now(UTC) + timedelta(days=days)
     from service.auth import store  # with SQLAlchemy, which most commands can do without
+    from service.registry.starters import open_workspace
 
     with open_database(data) as database, database.transaction() as db:
-        owner = store.ensure_workspace(db, workspace)
+        owner = open_workspace(db, artifact_store(data), workspace)
         key, plain = store.create_key(db, owner.id, name, scopes, ends)
         view = _view(key)
     if as_json:

@@ -192,10 +192,11 @@ class ModelVersion(WithId, Base):
 
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
     version: Mapped[int]
-    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    # No job and no data set: it came with the program, and its card says what it was made of.
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
     attempt: Mapped[int]
-    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"))
-    dataset_sha256: Mapped[str]
+    dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id"))
+    dataset_sha256: Mapped[str | None]
     config: Mapped[dict[str, Any]]
     seed: Mapped[int]
     code_version: Mapped[str]
@@ -203,6 +204,7 @@ class ModelVersion(WithId, Base):
     artifact_path: Mapped[str]  # relative to the artifact folder
     artifact_sha256: Mapped[str]  # of the manifest, which holds the digest of every file
     parameters: Mapped[int]
+    card: Mapped[str | None]  # Markdown
 
 
 class ModelAlias(Base):
@@ -231,7 +233,7 @@ class Deployment(WithId, Base):
     previous_version_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("model_versions.id", ondelete="CASCADE")
     )
-    reason: Mapped[str]  # trained | moved | rolled_back | removed
+    reason: Mapped[str]  # trained | shipped | moved | rolled_back | removed
 
 
 class IdempotencyKey(Base):

@@ -95,8 +95,13 @@ def register_version(
     )
     db.add(version)
     db.flush()
-    _point(db, model, PRODUCTION, version, reason="trained")
+    point_production(db, model, version, reason="trained")
     return version
+
+
+def point_production(db: Session, model: Model, version: ModelVersion, *, reason: str) -> None:
+    """Moves `production` to a version that the caller just added."""
+    _point(db, model, PRODUCTION, version, reason=reason)
 
 
 def resolve(db: Session, workspace_id: UUID, reference: str) -> tuple[Model, ModelVersion]:

@@ -58,10 +58,10 @@ class VersionView(View):
     task: str
     created_at: datetime
     aliases: list[str]
-    job_id: UUID
+    job_id: UUID | None = Field(description="Null: it came with the program, see its card.")
     attempt: int = Field(description="Which execution of the job trained it.")
-    dataset_id: UUID
-    dataset_sha256: str
+    dataset_id: UUID | None
+    dataset_sha256: str | None
     config: dict[str, Any] = Field(description="Every choice, as it was trained.")
     seed: int
     code_version: str
@@ -72,6 +72,9 @@ class VersionView(View):
 
 class VersionDetail(VersionView):
     files: list[ModelFile]
+    card: str | None = Field(
+        description="Markdown: what it was made of, how good it is, what it must not be used for."
+    )
 
 
 class AliasMove(StrictBody):
