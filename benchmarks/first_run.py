@@ -2,7 +2,7 @@
 
     make run                                        # in one terminal
     export REPRISE_API_KEY=rp_...                   # the key that it printed
-    .venv/bin/python benchmarks/first_run.py --data ../shared/data
+    .venv/bin/python -m benchmarks.first_run --data ../shared/data
 
 Uploads, submits, follows and asks, then prints a Markdown table with times and figures. Nothing is
 chosen on the test part: forecasts and sentiment are asked for over HTTP and judged here.
@@ -10,95 +10,25 @@ chosen on the test part: forecasts and sentiment are asked for over HTTP and jud
 
 import argparse
 import csv
-import gzip
 import io
-import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 
+from benchmarks.data import m4_hourly, sst2, tinyshakespeare
+from benchmarks.service import Run, Service, json_lines, moment
+
 SEASON, HORIZON = 24, 48
-IDLE_SECONDS = 6  # in which a worker gets its next trainer ready
-
-
-@dataclass
-class Run:
-    """What one job showed."""
-
-    name: str
-    job: dict[str, Any] = field(default_factory=dict)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    first_answer: float = 0.0  # seconds since 1970
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-class Service:
-    def __init__(self, url: str, key: str) -> None:
-        self.http = httpx.Client(
-            base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=120
-        )
-
-    def post(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = self.http.post(path, json=body)
-        if answer.is_error:
-            sys.exit(f"{path}: {answer.status_code} {answer.text[:500]}")
-        found: dict[str, Any] = answer.json()
-        return found
-
-    def upload(self, name: str, content: bytes) -> str:
-        answer = self.http.post("/datasets", files={"file": (name, content)})
-        if answer.is_error:
-            sys.exit(f"{name}: {answer.status_code} {answer.text[:500]}")
-        return str(answer.json()["id"])
-
-    def train(self, run: Run, dataset: str, task: str) -> None:
-        """Submits with task and data set alone and follows the job to its end."""
-        time.sleep(IDLE_SECONDS)
-        job = self.post("/jobs", task=task, dataset=dataset, model=run.name)
-        for event in self.follow(job["id"]):
-            run.events.append(event)
-            if event["type"] == "metrics":
-                print(f"\r{run.name}: {json.dumps(event['data'])[:150]:150}", end="", flush=True)
-        print()
-        run.job = self.http.get(f"/jobs/{job['id']}").json()
-        if run.job["state"] != "succeeded":
-            sys.exit(f"{run.name}: {run.job['state']}: {run.job['error']}")
-
-    def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
-        path, headers = f"/jobs/{job_id}/events", {"Accept": "text/event-stream"}
-        with self.http.stream("GET", path, headers=headers, timeout=60) as lines:
-            for line in lines.iter_lines():
-                if line.startswith("data:"):
-                    yield json.loads(line[5:])
-
-
-def read(path: Path) -> str:
-    if not path.exists():
-        sys.exit(f"{path} is missing: point --data at the folder that holds it")
-    return gzip.decompress(path.read_bytes()).decode("utf-8")
-
-
-def m4_hourly(path: Path) -> dict[str, list[float]]:
-    rows = csv.reader(io.StringIO(read(path)))
-    next(rows)
-    return {row[0]: [float(cell) for cell in row[1:] if cell] for row in rows}
 
 
 def forecasting(service: Service, data: Path, run: Run) -> None:
-    train = m4_hourly(data / "m4" / "Hourly-train.csv.gz")
-    test = m4_hourly(data / "m4" / "Hourly-test.csv.gz")
-    lines = [json.dumps({"id": name, "target": values}) for name, values in train.items()]
-    service.train(
-        run, service.upload("m4-hourly.jsonl", "\n".join(lines).encode()), "time-series-forecasting"
-    )
+    train = m4_hourly(data, "train")
+    test = m4_hourly(data, "test")
+    table = json_lines([{"id": name, "target": values} for name, values in train.items()])
+    service.train(run, service.upload("m4-hourly.jsonl", table), "time-series-forecasting")
     service.post("/forecasts", model=run.name, series=[train["H1"]], horizon=HORIZON)
     run.first_answer = time.time()
     began = time.perf_counter()
@@ -122,15 +52,9 @@ def sentiment(service: Service, data: Path, run: Run) -> None:
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(("text", "label", "split"))
-    names = {"0": "negative", "1": "positive"}
-    test: list[tuple[str, str]] = []
-    for part, split in (("train", "train"), ("dev", "validation"), ("test", "test")):
-        for line in read(data / "sent_conv" / f"stsa.binary.{part}.gz").splitlines():
-            label, _, text = line.partition(" ")
-            if split == "test":
-                test.append((text, names[label]))
-            else:
-                rows.writerow((text, names[label], split))
+    for part, split in (("train", "train"), ("dev", "validation")):
+        rows.writerows((*pair, split) for pair in sst2(data, part))
+    test = sst2(data, "test")
     service.train(run, service.upload("sst2.csv", table.getvalue().encode()), "text-classification")
     service.post("/sentiment", model=run.name, text="A film to remember .")
     run.first_answer = time.time()
@@ -142,7 +66,7 @@ def sentiment(service: Service, data: Path, run: Run) -> None:
 
 
 def generation(service: Service, data: Path, run: Run) -> None:
-    text = read(data / "tinyshakespeare" / "input.txt.gz")
+    text = tinyshakespeare(data)
     service.train(run, service.upload("tinyshakespeare.txt", text.encode()), "text-generation")
     service.post("/generations", model=run.name, prompt="ROMEO:", max_new_tokens=1, seed=1)
     run.first_answer = time.time()
@@ -162,25 +86,16 @@ TASKS: dict[str, Callable[[Service, Path, Run], None]] = {
 }
 
 
-def seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
-
-
 def row(run: Run) -> str:
     """Times by the clock of this machine, which the service runs on too."""
-    steps = [
-        event
-        for event in run.events
-        if event["type"] == "metrics" and event["data"]["kind"] == "step"
-    ]
-    created, ended = seconds(run.job["created_at"]), seconds(run.job["finished_at"])
-    last_step = seconds(steps[-1]["data"]["at"])
+    steps = run.measurements("step")
+    created, last_step = moment(run.job["created_at"]), moment(steps[-1]["data"]["at"])
     cells = [
         run.name,
         f"{run.job['progress']['step']}",
-        f"{ended - created:.0f}",
-        f"{seconds(steps[0]['created_at']) - created:.2f}",
-        f"{ended - last_step:.2f}",
+        f"{run.seconds:.0f}",
+        f"{moment(steps[0]['created_at']) - created:.2f}",
+        f"{moment(run.job['finished_at']) - last_step:.2f}",
         f"{run.first_answer - last_step:.2f}",
         "; ".join(f"{name} {value:.4g}" for name, value in run.figures.items()),
     ]

@@ -1,4 +1,5 @@
-"""The recurrences as their equations, one step at a time: the reference for every faster path.
+"""The recurrences that `rnn.kernels` has as their equations, one step at a time: the reference for
+every faster path. Those that it has not are in `rnn.recurrences`.
 
 Weights have torch's layout, gates stacked along the first dimension: LSTM in, forget, cell, out;
 GRU reset, update, new; minGRU update, candidate; minLSTM forget, in, candidate. `input_weight_gd`
@@ -6,6 +7,7 @@ is [G*H, D], `recurrent_weight_gh` [G*H, H]; the minimal cells have no recurrent
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -31,15 +33,40 @@ class CellWeights(NamedTuple):
 
 
 class CellState(NamedTuple):
+    """State of B rows.
+
+    Attributes:
+        hidden_bh: [B, H] output of the last timestep.
+        memory_bm: [B, M] what the cell keeps besides; None where it keeps nothing.
+    """
+
     hidden_bh: Tensor
     memory_bm: Tensor | None = None
 
 
-def lstm_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+class GateSums(NamedTuple):
+    """What the input and the hidden state [.., G*H] add to the gates before their activation."""
+
+    input_bg: Tensor
+    recurrent_bg: Tensor | None
+
+    @property
+    def total_bg(self) -> Tensor:
+        return self.input_bg if self.recurrent_bg is None else self.input_bg + self.recurrent_bg
+
+    def chunk(self, gates: int) -> tuple["GateSums", ...]:
+        """The sums gate by gate."""
+        input_parts = self.input_bg.chunk(gates, dim=-1)
+        if self.recurrent_bg is None:
+            return tuple(GateSums(part, None) for part in input_parts)
+        recurrent_parts = self.recurrent_bg.chunk(gates, dim=-1)
+        return tuple(map(GateSums, input_parts, recurrent_parts))
+
+
+def lstm_cell(sums: GateSums, state: CellState) -> CellState:
     """Long short-term memory with a forget gate (Gers, Schmidhuber and Cummins 2000)."""
     assert state.memory_bm is not None
-    gates_bg = _input_part(x_bd, weights) + _recurrent_part(state, weights)
-    in_preact, forget_preact, cell_preact, out_preact = gates_bg.chunk(4, dim=1)
+    in_preact, forget_preact, cell_preact, out_preact = sums.total_bg.chunk(4, dim=1)
     in_gate = torch.sigmoid(in_preact)
     forget_gate = torch.sigmoid(forget_preact)
     cell_gate = torch.tanh(cell_preact)
@@ -49,37 +76,37 @@ def lstm_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState
     return CellState(hidden_bh, cell_bh)
 
 
-def gru_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+def gru_cell(sums: GateSums, state: CellState) -> CellState:
     """Gated recurrent unit (Cho et al. 2014), the reset gate after the matrix product."""
-    input_reset, input_update, input_new = _input_part(x_bd, weights).chunk(3, dim=1)
-    hidden_reset, hidden_update, hidden_new = _recurrent_part(state, weights).chunk(3, dim=1)
-    reset_gate = torch.sigmoid(input_reset + hidden_reset)
-    update_gate = torch.sigmoid(input_update + hidden_update)
-    new_gate = torch.tanh(input_new + reset_gate * hidden_new)
+    reset, update, new = sums.chunk(3)
+    assert new.recurrent_bg is not None
+    reset_gate = torch.sigmoid(reset.total_bg)
+    update_gate = torch.sigmoid(update.total_bg)
+    new_gate = torch.tanh(new.input_bg + reset_gate * new.recurrent_bg)
     return CellState((1 - update_gate) * new_gate + update_gate * state.hidden_bh)
 
 
-def rnn_tanh_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+def rnn_tanh_cell(sums: GateSums, _state: CellState) -> CellState:
     """Simple recurrence (Elman 1990)."""
-    return CellState(torch.tanh(_input_part(x_bd, weights) + _recurrent_part(state, weights)))
+    return CellState(torch.tanh(sums.total_bg))
 
 
-def rnn_relu_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+def rnn_relu_cell(sums: GateSums, _state: CellState) -> CellState:
     """Simple recurrence with rectified units (Le, Jaitly and Hinton 2015)."""
-    return CellState(torch.relu(_input_part(x_bd, weights) + _recurrent_part(state, weights)))
+    return CellState(torch.relu(sums.total_bg))
 
 
-def mingru_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+def mingru_cell(sums: GateSums, state: CellState) -> CellState:
     """Minimal gated recurrent unit (Feng et al. 2024, "Were RNNs All We Needed?")."""
-    update_preact, candidate_preact = _input_part(x_bd, weights).chunk(2, dim=1)
+    update_preact, candidate_preact = sums.input_bg.chunk(2, dim=1)
     update_gate = torch.sigmoid(update_preact)
     candidate = positive(candidate_preact)
     return CellState((1 - update_gate) * state.hidden_bh + update_gate * candidate)
 
 
-def minlstm_cell(x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+def minlstm_cell(sums: GateSums, state: CellState) -> CellState:
     """Minimal long short-term memory (Feng et al. 2024), its two gates scaled to sum to 1."""
-    forget_preact, in_preact, candidate_preact = _input_part(x_bd, weights).chunk(3, dim=1)
+    forget_preact, in_preact, candidate_preact = sums.input_bg.chunk(3, dim=1)
     forget_gate = torch.sigmoid(forget_preact)
     in_gate = torch.sigmoid(in_preact)
     candidate = positive(candidate_preact)
@@ -93,19 +120,9 @@ def positive(x: Tensor) -> Tensor:
     return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
 
 
-def _input_part(x_bd: Tensor, weights: CellWeights) -> Tensor:
-    return x_bd @ weights.input_weight_gd.T + weights.input_bias_g
+Update = Callable[[GateSums, CellState], CellState]
 
-
-def _recurrent_part(state: CellState, weights: CellWeights) -> Tensor:
-    assert weights.recurrent_weight_gh is not None
-    assert weights.recurrent_bias_g is not None
-    return state.hidden_bh @ weights.recurrent_weight_gh.T + weights.recurrent_bias_g
-
-
-Cell = Callable[[Tensor, CellState, CellWeights], CellState]
-
-CELLS: dict[CellName, Cell] = {
+UPDATES: dict[CellName, Update] = {
     "rnn_tanh": rnn_tanh_cell,
     "rnn_relu": rnn_relu_cell,
     "lstm": lstm_cell,
@@ -113,3 +130,55 @@ CELLS: dict[CellName, Cell] = {
     "mingru": mingru_cell,
     "minlstm": minlstm_cell,
 }
+
+# Which gates are sigmoids, in the order of the stacked weights.
+SIGMOID_GATES: dict[CellName, tuple[str | None, ...]] = {
+    "rnn_tanh": (None,),
+    "rnn_relu": (None,),
+    "lstm": ("in_gate", "forget_gate", None, "out_gate"),
+    "gru": ("reset_gate", "update_gate", None),
+    "mingru": ("update_gate", None),
+    "minlstm": ("forget_gate", "in_gate", None),
+}
+
+
+def gate_sums(
+    weights: CellWeights, x: Tensor, hidden: Tensor, hidden_mask: Tensor | None = None
+) -> GateSums:
+    """Of inputs [.., D] and hidden states [.., H].
+
+    Args:
+        hidden_mask: multiplies the hidden states on their way into the product.
+    """
+    input_bg = x @ weights.input_weight_gd.T + weights.input_bias_g
+    return GateSums(input_bg, recurrent_sums(weights, hidden, hidden_mask))
+
+
+def recurrent_sums(
+    weights: CellWeights, hidden: Tensor, hidden_mask: Tensor | None = None
+) -> Tensor | None:
+    """What hidden states [.., H] add to the gates; None for the minimal cells."""
+    if weights.recurrent_weight_gh is None or weights.recurrent_bias_g is None:
+        return None
+    seen = hidden if hidden_mask is None else hidden * hidden_mask
+    return seen @ weights.recurrent_weight_gh.T + weights.recurrent_bias_g
+
+
+def gate_activations(cell: CellName, sums: GateSums) -> dict[str, Tensor]:
+    """The sigmoid gates [.., H] by their names."""
+    names = SIGMOID_GATES[cell]
+    parts = sums.chunk(len(names))
+    return {
+        name: torch.sigmoid(part.total_bg)
+        for name, part in zip(names, parts, strict=True)
+        if name is not None
+    }
+
+
+def _cell(update: Update, x_bd: Tensor, state: CellState, weights: CellWeights) -> CellState:
+    return update(gate_sums(weights, x_bd, state.hidden_bh), state)
+
+
+Cell = Callable[[Tensor, CellState, CellWeights], CellState]
+
+CELLS: dict[CellName, Cell] = {name: partial(_cell, update) for name, update in UPDATES.items()}

@@ -25,14 +25,23 @@ from torch import Tensor, nn
 
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.predictor import Classifier
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
+from rnn.classification.reading import make_reader
+from rnn.config import (
+    BYTE_VOCABULARY_SIZE,
+    ClassificationConfig,
+    ForecastingConfig,
+    GenerationConfig,
+    TaskConfig,
+)
+from rnn.config.generation import TextTokenizerName
 from rnn.determinism import Randomness
 from rnn.errors import CheckpointError
+from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.predictor import Forecaster
 from rnn.generation.network import GenerationNetwork
 from rnn.generation.predictor import Generator
-from rnn.tokenizers import WordTokenizer
+from rnn.tokenizers import SavedTokenizer, WordTokenizer, text_tokenizer_from_json
 
 FORMAT_VERSION = 1
 Kind = Literal["checkpoint", "model"]
@@ -47,13 +56,19 @@ _CONFIGS: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 
 @dataclass(frozen=True)
 class Content:
-    """What a folder holds: named tensors, plain values, and the words of a classifier."""
+    """What a folder holds: named tensors, plain values, and the tokens of a network for text."""
 
     kind: Kind
     config: TaskConfig
     values: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    tokenizer: WordTokenizer | None = None
+    tokenizer: SavedTokenizer | None = None
+
+    @property
+    def token_name(self) -> TextTokenizerName | None:
+        """The kind of token that a language model, or a classifier made of one, reads; None: a
+        classifier's own words, or no text."""
+        return _token_name(self.config, self.values)
 
 
 def write(folder: Path, content: Content) -> None:
@@ -110,9 +125,15 @@ def read(folder: Path, kind: Kind, device: str | torch.device = "cpu") -> Conten
     try:
         config = _CONFIGS.validate_json(json.dumps(description["config"]))
         tensors = safetensors.torch.load(files[_TENSORS])
-        tokenizer = None
+        tokenizer: SavedTokenizer | None = None
         if _TOKENIZER in files:
-            tokenizer = WordTokenizer.from_json(files[_TOKENIZER].decode())
+            text = files[_TOKENIZER].decode()
+            name = _token_name(config, description["values"])
+            tokenizer = (
+                WordTokenizer.from_json(text)
+                if name is None
+                else text_tokenizer_from_json(name, text)
+            )
         return Content(
             kind,
             config,
@@ -152,20 +173,35 @@ def load_model(
         case ForecastingConfig() as config:
             forecasting = ForecastingNetwork(config, randomness)
             _load_weights(folder, forecasting, content, device)
-            return Forecaster(config, forecasting)
+            return Forecaster(config, forecasting, Conformal.from_values(content.values))
         case ClassificationConfig() as config:
             labels = content.values.get("labels")
-            if content.tokenizer is None or not isinstance(labels, list):
-                raise CheckpointError(f"{folder.name} lacks its words or its labels")
+            if not isinstance(labels, list):
+                raise CheckpointError(f"{folder.name} lacks its labels")
+            reader = make_reader(content.token_name, content.tokenizer)
             classification = ClassificationNetwork(
-                config, content.tokenizer.vocabulary_size, len(labels), randomness
+                config, reader.vocabulary_size, len(labels), randomness
             )
             _load_weights(folder, classification, content, device)
-            return Classifier(config, classification, content.tokenizer, labels)
+            temperature = float(content.values.get("temperature", 1.0))
+            return Classifier(config, classification, reader, labels, temperature)
         case GenerationConfig() as config:
-            generation = GenerationNetwork(config, randomness)
+            tokenizer = content.tokenizer
+            if isinstance(tokenizer, WordTokenizer) or (
+                tokenizer is None and config.data.tokenizer != "byte"
+            ):
+                raise CheckpointError(f"{folder.name} lacks its tokens")
+            size = tokenizer.vocabulary_size if tokenizer else BYTE_VOCABULARY_SIZE
+            generation = GenerationNetwork(config, randomness, size)
             _load_weights(folder, generation, content, device)
-            return Generator(config, generation)
+            return Generator(config, generation, tokenizer)
+
+
+def _token_name(config: TaskConfig, values: Mapping[str, Any]) -> TextTokenizerName | None:
+    if isinstance(config, GenerationConfig):
+        return config.data.tokenizer
+    name: TextTokenizerName | None = values.get("tokenizer")
+    return name
 
 
 def _load_weights(

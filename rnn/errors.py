@@ -10,11 +10,21 @@ class DataTooSmallError(RnnError):
 
 
 class InputMismatchError(RnnError):
-    """An input does not fit the network that was asked (feature count, horizon, level)."""
+    """An input does not fit the network that was asked (covariates, horizon, level). `location`
+    leads to it by names and numbers, where it is one part of many."""
+
+    def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.location = location
 
 
 class ConfigError(RnnError):
-    """Settings that are each legal but do not go together."""
+    """Settings that are each legal but do not go together. `location` leads to the wrong one by
+    names, where one of them is."""
+
+    def __init__(self, message: str, location: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.location = location
 
 
 class CheckpointError(RnnError):

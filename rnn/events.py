@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 FinishReason = Literal["max_epochs", "max_steps", "max_minutes", "early_stopping"]
+AlertKind = Literal["vanishing", "exploding", "saturated", "diverged"]
 
 # Writes a folder atomically: a temporary sibling, files and manifest fsynced, renamed, parent
 # fsynced. It may be called until the generator of `rnn.train.train` is resumed.
@@ -40,10 +41,11 @@ class Started:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimizer update. `loss` is the batch's, without penalties; `gradient_norm` is the norm
-    before clipping; `timesteps` counts the positions that the network read for the batch: each
-    token of a text without pads, and every timestep of a forecasting window, also those that are
-    missing or lie before the start of the series."""
+    """One optimizer update. `total_steps` falls where fewer fit into `max_minutes`. `loss` is the
+    batch's, without penalties; `gradient_norm` is the norm before clipping; `timesteps` counts the
+    positions that the network read for the batch: each token of a text without pads, and every
+    timestep of a forecasting window, also those that are missing or lie before the start of the
+    series."""
 
     step: int
     total_steps: int
@@ -62,6 +64,50 @@ class Evaluated:
     epoch: float
     metrics: dict[str, float]
     improved: bool
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """What a look found in one recurrent layer; of both directions, in the forward one.
+
+    Attributes:
+        layer: counted from 1, at the input.
+        gradient_norms: of the loss, with respect to the state so many timesteps before the end.
+        effective_memory: the longest of these lags whose gradient is still felt; None: of none.
+        gate_saturation: by gate, the share of its activations that lie near 0 or 1.
+        spectral_radius: of the recurrent matrix of each gate that has one.
+        dead_units: share of units that always say the same.
+        update_ratio: of the norm of the last update to that of the weights.
+    """
+
+    layer: int
+    gradient_norms: dict[int, float]
+    effective_memory: int | None
+    gate_saturation: dict[str, float]
+    spectral_radius: dict[str, float]
+    dead_units: float
+    update_ratio: float
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """A look into the network. `alerts`: kind and layer of those that hold now."""
+
+    step: int
+    layers: list[LayerFigures]
+    alerts: list[tuple[AlertKind, int | None]]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something goes wrong, and what may help. Told once, until it ends: `Diagnosed` does not name
+    it any more then. `layer` is counted from 1; None: of the whole network."""
+
+    step: int
+    kind: AlertKind
+    layer: int | None
+    message: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -90,4 +136,4 @@ class Finished:
     save: SaveFolder
 
 
-Event = Started | StepDone | Evaluated | CheckpointDue | Stopped | Finished
+Event = Started | StepDone | Evaluated | Diagnosed | Alert | CheckpointDue | Stopped | Finished

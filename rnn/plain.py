@@ -5,8 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnn.cells import CellState, CellWeights, positive
-from rnn.config import GATES_PER_CELL, MINIMAL_CELLS, CellName
+from rnn.cells import UPDATES, CellState, CellWeights, GateSums, positive, recurrent_sums
+from rnn.config import GATES_PER_CELL, MINIMAL_CELLS, ArchitectureConfig, CellName
+from rnn.recurrences.initialisation import chrono_logits, init_gates, init_lstm_bias
+from rnn.recurrences.noise import NO_NOISE, Noise
+from rnn.recurrences.recurrence import advance_linearly, last_states, walk
 from rnn.scan import linear_scan
 
 
@@ -37,6 +40,37 @@ def direction_parameters(cell: CellName, input_size: int, hidden_size: int) -> D
             return nn.RNN(input_size, hidden_size, nonlinearity=cell.removeprefix("rnn_"))
         case "mingru" | "minlstm":
             return MinimalParameters(cell, input_size, hidden_size)
+        case _:
+            raise ValueError(f"{cell} is not among these cells")
+
+
+@torch.no_grad()
+def initialise(
+    parameters: DirectionParameters, config: ArchitectureConfig, generator: torch.Generator
+) -> None:
+    """Draws the weights that a training starts from. Biases are 0 but an LSTM's forget bias. The
+    minimal cells begin half open, unless told otherwise: longer memories learned more slowly on
+    texts, sentences and series alike."""
+    weights, cell = cell_weights(parameters), config.cell
+    input_weight_gd, recurrent_weight_gh, input_bias_g, recurrent_bias_g = weights
+    gates = GATES_PER_CELL[cell]
+    init_gates(input_weight_gd, recurrent_weight_gh, gates, config, generator)
+    nn.init.zeros_(input_bias_g)
+    if recurrent_bias_g is not None:
+        nn.init.zeros_(recurrent_bias_g)
+    if cell == "lstm":
+        init_lstm_bias(input_bias_g, config, generator)
+    elif config.chrono_length is not None:
+        keep_h = chrono_logits(parameters.hidden_size, config.chrono_length, generator)
+        biases = input_bias_g.chunk(gates)
+        match cell:
+            case "gru":
+                biases[1].copy_(keep_h)
+            case "mingru":
+                biases[0].copy_(-keep_h)
+            case "minlstm":
+                biases[0].copy_(keep_h)
+                biases[1].copy_(-keep_h)
 
 
 def cell_weights(parameters: DirectionParameters) -> CellWeights:
@@ -54,58 +88,66 @@ def run_direction(
     cell: CellName,
     weights: CellWeights,
     x_btd: Tensor,
-    state: CellState | None = None,
+    state: CellState,
     lengths_b: Tensor | None = None,
-    *,
-    backwards: bool = False,
-    state_wanted: bool = True,
+    noise: Noise = NO_NOISE,
 ) -> tuple[Tensor, CellState]:
     """Outputs [B, T, H] at every timestep, and the state after each row's last one.
 
-    Backwards, each row is reversed within its own length, so that padding comes after the row's
-    values in both directions and never reaches them; that keeps the dense kernels, which packed
-    sequences would lose.
-
     Args:
         x_btd: [B, T, D], rows padded at the end.
-        state: start; zeros if None.
         lengths_b: timesteps of each row, at least one; all T if None. Outputs on padding are
             meaningless.
-        backwards: each row is read from its last timestep to its first, and the state is the one
-            after the first.
-        state_wanted: False: the state of padded rows is meaningless, which saves time.
+        noise: with any, the timesteps are walked one by one.
     """
-    if backwards:
-        index_bt = None if lengths_b is None else reversal_index(lengths_b, x_btd.shape[1])
-        reversed_bth, state = run_direction(
-            cell, weights, _reverse(x_btd, index_bt), state, lengths_b, state_wanted=state_wanted
-        )
-        return _reverse(reversed_bth, index_bt), state
+    if any(part is not None for part in noise):
+        return _walk(cell, weights, x_btd, state, lengths_b, noise)
     if cell not in MINIMAL_CELLS and torch.is_autocast_enabled(x_btd.device.type):
         # Torch would round sums and states too; in float32, cuDNN still multiplies in TF32.
         with torch.autocast(x_btd.device.type, enabled=False):
-            return run_direction(
-                cell, weights, x_btd.float(), state, lengths_b, state_wanted=state_wanted
-            )
-    ends_b = lengths_b if state_wanted else None
-    if state is None:
-        state = _zeros(cell, weights, x_btd)
+            return run_direction(cell, weights, x_btd.float(), state, lengths_b)
     match cell:
         case "lstm":
-            return _lstm(weights, x_btd, state, ends_b)
+            return _lstm(weights, x_btd, state, lengths_b)
         case "mingru" | "minlstm":
-            gates_btg = functional.linear(x_btd, weights.input_weight_gd, weights.input_bias_g)
-            gates_btg = gates_btg.to(weights.input_bias_g.dtype)  # autocast rounds products alone
-            y_bth = linear_scan(*minimal_parts(cell, gates_btg), state.hidden_bh)
+            y_bth = linear_scan(*minimal_parts(cell, _input_sums(weights, x_btd)), state.hidden_bh)
         case "gru" | "rnn_tanh" | "rnn_relu":
             start_1bh, flat = state.hidden_bh.unsqueeze(0), _flat(weights)
             y_bth, _ = _TORCH_CELLS[cell](
                 x_btd, start_1bh, flat, True, 1, 0.0, torch.is_grad_enabled(), False, True
             )
-    if ends_b is None:
-        return y_bth, CellState(y_bth[:, -1].contiguous())
-    rows_b = torch.arange(len(ends_b), device=ends_b.device)
-    return y_bth, CellState(y_bth[rows_b, ends_b - 1])
+        case _:
+            raise ValueError(f"{cell} is not among these cells")
+    return y_bth, CellState(last_states(y_bth, lengths_b))
+
+
+def _walk(
+    cell: CellName,
+    weights: CellWeights,
+    x_btd: Tensor,
+    state: CellState,
+    lengths_b: Tensor | None,
+    noise: Noise,
+) -> tuple[Tensor, CellState]:
+    input_btg = _input_sums(weights, x_btd)
+    if cell in MINIMAL_CELLS:
+        parts = minimal_parts(cell, input_btg)
+        return walk(advance_linearly, torch.cat(parts, dim=-1), state, lengths_b, noise)
+
+    def advance(input_bg: Tensor, state: CellState) -> CellState:
+        recurrent_bg = recurrent_sums(weights, state.hidden_bh, noise.hidden_mask_bh)
+        return UPDATES[cell](GateSums(input_bg, recurrent_bg), state)
+
+    # The mask is for the gates alone: a GRU also carries its hidden state on.
+    unmasked = noise._replace(hidden_mask_bh=None)
+    with torch.autocast(x_btd.device.type, enabled=False):
+        return walk(advance, input_btg, state, lengths_b, unmasked)
+
+
+def _input_sums(weights: CellWeights, x_btd: Tensor) -> Tensor:
+    """[B, T, G*H], where autocast rounds the products alone."""
+    input_btg = functional.linear(x_btd, weights.input_weight_gd, weights.input_bias_g)
+    return input_btg.to(weights.input_bias_g.dtype)
 
 
 def minimal_parts(cell: CellName, gates_g: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,12 +193,6 @@ def _lstm(
     return y_bth, CellState(hidden_1bh.squeeze(0)[back], cell_1bh.squeeze(0)[back])
 
 
-def _zeros(cell: CellName, weights: CellWeights, x_btd: Tensor) -> CellState:
-    hidden_size = weights.input_bias_g.shape[0] // GATES_PER_CELL[cell]
-    zeros_bh = x_btd.new_zeros(x_btd.shape[0], hidden_size)
-    return CellState(zeros_bh, zeros_bh if cell == "lstm" else None)
-
-
 def _flat(weights: CellWeights) -> list[Tensor]:
     """In the order of torch's functions."""
     return [weight for weight in weights if weight is not None]
@@ -169,7 +205,8 @@ def reversal_index(lengths_b: Tensor, timesteps: int) -> Tensor:
     return torch.where(mirrored_bt >= 0, mirrored_bt, position_t)
 
 
-def _reverse(x_btd: Tensor, index_bt: Tensor | None) -> Tensor:
+def reverse(x_btd: Tensor, index_bt: Tensor | None) -> Tensor:
+    """Rows turned by such positions; by None, whole."""
     if index_bt is None:
         return x_btd.flip(1)
     return x_btd.gather(1, index_bt[:, :, None].expand(-1, -1, x_btd.shape[2]))

@@ -10,7 +10,8 @@ from typing import Any
 from rnn.classification.resolve import classification_parameters, resolve_classification
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.errors import ConfigError
-from rnn.forecasting.resolve import forecasting_parameters, resolve_forecasting
+from rnn.forecasting.resolve import resolve_forecasting
+from rnn.forecasting.sizes import forecasting_parameters
 from rnn.generation.resolve import generation_parameters, resolve_generation
 
 

@@ -99,14 +99,16 @@ def make_runner(
     output: nn.Linear | None = None,
     precision: Precision = "float32",
 ) -> Runner:
-    """The fastest that runs where the stack lies. Its weights may be copied: a later change of the
-    stack is not seen.
+    """The fastest that runs where the stack lies and computes its cell and connections. Its weights
+    may be copied: a later change of the stack is not seen.
 
     Args:
+        stack: in evaluation mode, or torch would drop units.
         precision: of the native kernels and on a GPU; torch on a CPU always takes float32.
     """
+    assert not stack.training
     parameter = next(stack.parameters())
-    if parameter.dtype == torch.float32:
+    if stack.native and parameter.dtype == torch.float32:
         if parameter.device.type == "cuda":
             from rnn.kernels.cuda import CudaNetwork  # a server without a GPU starts without it
 

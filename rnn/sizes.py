@@ -2,9 +2,9 @@
 
 from rnn.config import (
     GATES_PER_CELL,
-    MINIMAL_CELLS,
     MOST_EPOCHS,
     ArchitectureConfig,
+    ConvolutionConfig,
     TrainingConfig,
 )
 from rnn.errors import DataTooSmallError
@@ -15,17 +15,50 @@ MOST_DEFAULT_EPOCHS = 100
 def stack_parameters(
     config: ArchitectureConfig, input_size: int, *, bidirectional: bool = False
 ) -> int:
+    """Weights of `rnn.stack.RecurrentStack`, exactly."""
     directions = 2 if bidirectional else 1
-    hidden = config.hidden_size
+    width = directions * config.hidden_size
     total = 0
     for _ in range(config.num_layers):
-        gates = GATES_PER_CELL[config.cell] * hidden
-        recurrent = 0 if config.cell in MINIMAL_CELLS else hidden + 1
-        total += directions * gates * (input_size + 1 + recurrent)
-        input_size = directions * hidden
-        if config.layer_norm:
+        total += directions * _direction_parameters(config, input_size)
+        if config.pre_norm:
             total += 2 * input_size
+        if config.layer_norm:
+            total += 2 * width
+        input_size = input_size + width if config.dense else width
+    if config.pre_norm:
+        total += 2 * width
     return total
+
+
+def _direction_parameters(config: ArchitectureConfig, input_size: int) -> int:
+    hidden, heads = config.hidden_size, config.num_heads
+    match config.cell:
+        case "lstm" if config.peephole or config.mogrifier_rounds:
+            rounds = config.mogrifier_rounds * input_size * hidden
+            peepholes = 3 * hidden if config.peephole else 0
+            return 4 * hidden * (input_size + hidden + 1) + peepholes + rounds
+        case "layer_norm_lstm":
+            gains_and_biases = 14 * hidden
+            return 4 * hidden * (input_size + hidden) + gains_and_biases
+        case "indrnn":
+            return hidden * (input_size + 2)
+        case "slstm":
+            return 4 * hidden * (input_size + 1 + hidden // heads)
+        case "mlstm":
+            return (4 * hidden + 2 * heads) * (input_size + 1) + hidden
+        case "rglru":
+            return hidden * (input_size + 2 * hidden + 4)
+        case "mingru" | "minlstm":
+            return GATES_PER_CELL[config.cell] * hidden * (input_size + 1)
+        case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
+            return GATES_PER_CELL[config.cell] * hidden * (input_size + hidden + 2)
+
+
+def convolution_parameters(config: ConvolutionConfig, input_size: int) -> int:
+    """Weights of `rnn.convolution.ConvolutionFront`, exactly."""
+    inputs = input_size + (config.num_layers - 1) * config.channels  # of all layers together
+    return config.channels * (config.kernel_size * inputs + config.num_layers)
 
 
 def training_length(

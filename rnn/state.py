@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnn.config import CellName
-
 
 @dataclass(frozen=True)
 class HiddenState:
@@ -15,37 +13,22 @@ class HiddenState:
 
     Attributes:
         hidden_lbh: [L, B, H] output state of each layer.
-        memory_lbm: [L, B, H] memory of each layer, for an LSTM; otherwise None.
+        memory_lbm: [L, B, M] what each layer remembers besides, as wide as its cell makes it; None
+            where the cell has no such memory.
     """
 
     hidden_lbh: Tensor
     memory_lbm: Tensor | None = None
 
-    @classmethod
-    def zeros(
-        cls,
-        cell: CellName,
-        num_layers: int,
-        batch_size: int,
-        hidden_size: int,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> "HiddenState":
-        """The state before anything was read."""
-        shape = (num_layers, batch_size, hidden_size)
-        hidden_lbh = torch.zeros(shape, device=device, dtype=dtype)
-        return cls(hidden_lbh, torch.zeros_like(hidden_lbh) if cell == "lstm" else None)
-
     @staticmethod
     def cat(states: Sequence["HiddenState"]) -> "HiddenState":
         """One state with the rows of all, in order."""
         hidden_lbh = torch.cat([state.hidden_lbh for state in states], dim=1)
-        cells = [state.memory_lbm for state in states if state.memory_lbm is not None]
-        if not cells:
+        memories = [state.memory_lbm for state in states if state.memory_lbm is not None]
+        if not memories:
             return HiddenState(hidden_lbh)
-        assert len(cells) == len(states), "states of different cells cannot be joined"
-        return HiddenState(hidden_lbh, torch.cat(cells, dim=1))
+        assert len(memories) == len(states), "states of different cells cannot be joined"
+        return HiddenState(hidden_lbh, torch.cat(memories, dim=1))
 
     @property
     def batch_size(self) -> int:

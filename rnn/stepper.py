@@ -3,7 +3,8 @@
 A stepped `nn.LSTM` spends most of its time on set-up. Here the embedding is folded into the first
 layer's input weights (a row of the product is looked up), input and recurrent weights of a layer
 lie side by side for one matrix product, and the gates are taken in as few operations as there are.
-Proved equal to `rnn.cells` and to the whole-sequence path.
+Proved equal to `rnn.cells` and to the whole-sequence path. Cells that the kernels do not have step
+by their own equations.
 """
 
 from collections.abc import Callable
@@ -27,19 +28,30 @@ class Stepper:
     """One timestep of every row, with the embedding before the stack and the output layer after it
     where given.
 
-    The weights are copied and rearranged once: a change of the stack is not seen.
+    The weights are copied and rearranged once: a change of the stack may not be seen.
+
+    Raises:
+        ValueError: a bidirectional stack.
     """
 
     def __init__(
         self, stack: RecurrentStack, *, embedding_vd: Tensor | None, output: nn.Linear | None
     ) -> None:
+        if stack.bidirectional:
+            raise ValueError("what comes later cannot be stepped")
+        self._stack = stack
         self._embedding_vd = None if embedding_vd is None else embedding_vd.detach()
+        layers = stack.recurrent_layers()
+        self._tokens_into_first = self._embedding_vd is not None and layers[0].native
+        table_vd = None
+        if self._embedding_vd is not None and self._tokens_into_first:
+            table_vd = stack.input_norms[0](self._embedding_vd).detach()
         self._layers = [
-            _step_layer(layer.cell, layer.weights(), self._embedding_vd if index == 0 else None)
-            for index, layer in enumerate(stack.recurrent_layers())
+            _step_layer(layer.cell, layer.weights(), table_vd if index == 0 else None)
+            if layer.native
+            else layer.step
+            for index, layer in enumerate(layers)
         ]
-        self._norms = [norm if norm.state_dict() else None for norm in stack.norms]
-        self._residual = stack.residual
         self._output = None
         if output is not None:
             self._output = output.bias.detach(), output.weight.detach().T.contiguous()
@@ -48,22 +60,18 @@ class Stepper:
         """Scores [B, V] (outputs [B, H] without an output layer) after tokens [B] or inputs [B, D],
         and the state with them read."""
         ends: list[CellState] = []
-        for index, layer in enumerate(self._layers):
-            end = layer(x, layer_state(state, index))
+
+        def run(index: int, read_bd: Tensor) -> Tensor:
+            folded = index == 0 and self._tokens_into_first
+            end = self._layers[index](x if folded else read_bd, layer_state(state, index))
             ends.append(end)
-            y_bh, norm = end.hidden_bh, self._norms[index]
-            if norm is not None:
-                y_bh = norm(y_bh)
-            if self._residual:
-                embedding_vd = self._embedding_vd if index == 0 else None
-                input_bd = x if embedding_vd is None else embedding_vd[x]
-                if input_bd.shape == y_bh.shape:
-                    y_bh = input_bd + y_bh
-            x = y_bh
+            return end.hidden_bh
+
+        y_bh = self._stack.connect(x if self._embedding_vd is None else self._embedding_vd[x], run)
         if self._output is not None:
             bias_v, weight_hv = self._output
-            x = torch.addmm(bias_v, x, weight_hv)
-        return x, stacked_state(ends)
+            y_bh = torch.addmm(bias_v, y_bh, weight_hv)
+        return y_bh, stacked_state(ends)
 
 
 def _step_layer(cell: CellName, weights: CellWeights, table_vd: Tensor | None) -> StepLayer:

@@ -2,6 +2,7 @@
 
 import torch
 
+from rnn.checkpoint import Content
 from rnn.classification.work import ClassificationWork
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
@@ -13,14 +14,24 @@ from rnn.work import Work
 
 
 def prepare(
-    config: TaskConfig, examples: Examples, device: torch.device, randomness: Randomness
+    config: TaskConfig,
+    examples: Examples,
+    device: torch.device,
+    randomness: Randomness,
+    *,
+    base: Content | None = None,
 ) -> Work:
-    """The work that a resolved configuration asks for on these examples."""
+    """The work that a resolved configuration asks for on these examples.
+
+    Args:
+        base: a model whose weights the network begins with; the configuration inherited from its
+            own (`rnn.inherit`).
+    """
     match config, examples:
         case ForecastingConfig(), SeriesExamples():
-            return ForecastingWork(config, examples, device, randomness)
+            return ForecastingWork(config, examples, device, randomness, base)
         case ClassificationConfig(), TextExamples():
-            return ClassificationWork(config, examples, device, randomness)
+            return ClassificationWork(config, examples, device, randomness, base)
         case GenerationConfig(), CorpusExamples():
-            return GenerationWork(config, examples, device, randomness)
+            return GenerationWork(config, examples, device, randomness, base)
     raise ConfigError(f"{config.task} cannot learn from {type(examples).__name__}")

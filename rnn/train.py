@@ -6,21 +6,25 @@ jobs, and its only clock is the caller's.
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
+from rnn.alerts import diverged, findings
+from rnn.averaging import WeightAverage
+from rnn.budget import StepBudget
 from rnn.checkpoint import Content, read, write
 from rnn.config import TaskConfig, TrainingConfig
 from rnn.data.examples import Examples
 from rnn.determinism import Randomness, use_reproducible_kernels, uses_bfloat16
-from rnn.errors import CheckpointError, DivergedError
+from rnn.diagnostics import LookTimes, layer_weights, look
+from rnn.errors import DivergedError
 from rnn.events import (
+    Alert,
     CheckpointDue,
     Control,
+    Diagnosed,
     Evaluated,
     Event,
     Finished,
@@ -30,29 +34,19 @@ from rnn.events import (
     Stopped,
 )
 from rnn.optim import (
+    activation_penalty,
     add_l1_gradient,
     build_optimizer,
     clip_gradients,
+    freeze_below,
     learning_rate_at,
-    load_optimizer_tensors,
-    optimizer_tensors,
     set_learning_rate,
 )
 from rnn.tasks import prepare
-from rnn.work import Work
+from rnn.training_state import Progress, TrainingState
+from rnn.work import recurrent_stack
 
 __all__ = ["Control", "train"]
-
-
-@dataclass
-class _Progress:
-    """Where a training stands, besides its tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_value: float | None = None
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    evaluations_since_best: int = 0
 
 
 def train(
@@ -62,93 +56,157 @@ def train(
     device: str,
     control: Control,
     resume: Path | None,
+    base: Path | None = None,
 ) -> Iterator[Event]:
     """Trains one network and yields its events, `Started` first, `Finished` or `Stopped` last.
 
     A training that is interrupted and resumed from its checkpoint takes, on a CPU, exactly the
-    steps that it would have taken uninterrupted. It may go on on another kind of device, but then
-    with other dropout and rounding.
+    steps that it would have taken uninterrupted, unless `max_minutes` fits them to the clock. It
+    may go on on another kind of device, but then with other dropout and rounding.
+
+    A batch whose loss or gradient is not finite makes no update: the training goes back to the last
+    good state (that of the last evaluation, or the start), halves its rate for good and goes on
+    with the batch after that one, `max_rollbacks` times at most.
 
     Args:
         config: resolved (`rnn.resolve`).
         device: as torch names it.
         control: asked between steps.
         resume: a checkpoint of the same configuration and examples.
+        base: a saved model whose weights this training starts from.
 
     Raises:
-        DivergedError: a loss or gradient is not finite; the update it belongs to was not made.
+        DivergedError: a loss or gradient is not finite, and no rollback is left; the update it
+            belongs to was not made.
         DataTooSmallError: the examples leave nothing to learn from or to hold out.
-        CheckpointError: the checkpoint cannot be used.
+        CheckpointError: the checkpoint or the base cannot be used.
     """
     use_reproducible_kernels()
     training = config.training
     randomness = Randomness(training.seed, torch.device(device))
-    work = prepare(config, examples, torch.device(device), randomness)
-    network = work.network
-    optimizer = build_optimizer(network, training)
+    content = None if base is None else read(base, "model", device)
+    work = prepare(config, examples, torch.device(device), randomness, base=content)
+    network, groups = work.network, work.layer_groups()
+    optimizer = build_optimizer(network, training, groups)
+    average = WeightAverage(network, training)
     device_type = torch.device(device).type
     bfloat16 = uses_bfloat16(training.precision, device_type)
-    progress, best_weights = _Progress(), _weights(work)
+    rolls_back = training.max_rollbacks > 0
+    state = TrainingState(work, optimizer, average, randomness, rolls_back=rolls_back)
     if resume is not None:
-        progress, best_weights = _restore(resume, config, work, optimizer, randomness)
-    seconds_before = progress.seconds
-    total_steps = _total_steps(training, work.steps_per_epoch)
+        state.restore(resume, config)
+    progress = state.progress
+    first_step, seconds_before = progress.step, progress.seconds
+    most_steps = _most_steps(training, work.steps_per_epoch)
+    budget = StepBudget(training, work.steps_per_epoch)
+    look_times = LookTimes(training.diagnostics_interval)
+    stack = recurrent_stack(work)
+    stack.keeps_outputs = bool(training.activation_penalty or training.temporal_activation_penalty)
 
     def save_checkpoint(folder: Path) -> None:
         progress.seconds = seconds_before + control.elapsed_seconds()
-        write(folder, _checkpoint(config, work, optimizer, randomness, progress, best_weights))
+        write(folder, state.content(config))
 
     def save_model(folder: Path) -> None:
         parts = work.model_parts()
-        write(folder, Content("model", config, parts.values, best_weights, parts.tokenizer))
-
-    yield Started(parameter_count(network), total_steps, progress.step)
+        write(folder, Content("model", config, parts.values, state.best_weights, parts.tokenizer))
 
     reason: FinishReason | None = None
+
+    def go_back(failure: str) -> Alert:
+        never_good = reason is not None and progress.best_value is None
+        if progress.rollbacks == training.max_rollbacks or never_good:
+            raise DivergedError(f"{failure}; a smaller learning_rate may help")
+        state.roll_back()
+        progress.alerts = [*progress.alerts, ("diverged", None)]
+        return diverged(
+            progress.step, failure, progress.rollbacks, training.max_rollbacks, progress.rate_factor
+        )
+
+    yield Started(parameter_count(network), _total_steps(progress, most_steps), first_step)
+
+    evaluated = False
     while reason is None:
         epoch, index = divmod(progress.step, work.steps_per_epoch)
-        rate = learning_rate_at(progress.step + 1, total_steps, training)
+        total_steps = _total_steps(progress, most_steps)
+        if training.unfreeze_epochs:
+            thawed = int(progress.step / (training.unfreeze_epochs * work.steps_per_epoch))
+            freeze_below(groups, 1 + thawed)
 
         network.train()
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device_type, torch.bfloat16, enabled=bfloat16):
             batch = work.batch_loss(epoch, index)
-        batch.loss.backward()  # type: ignore[no-untyped-call]
+        loss = batch.loss
+        if stack.outputs is not None:
+            loss = loss + activation_penalty(stack.outputs, training)
+        loss.backward()  # type: ignore[no-untyped-call]
         if training.l1_penalty:
             add_l1_gradient(network.parameters(), training.l1_penalty)
-        norm = clip_gradients(network.parameters(), training.gradient_clip_norm)
+        norm = clip_gradients(
+            network.parameters(), training.gradient_clip_norm, training.gradient_clip_value
+        )
         loss_value, norm_value = torch.stack([batch.loss.detach(), norm]).tolist()
-        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            raise DivergedError(
-                f"step {progress.step + 1}: the loss is {loss_value} and the gradient norm "
-                f"{norm_value}; a smaller learning_rate may help"
-            )
-        set_learning_rate(optimizer, rate)
-        optimizer.step()
+
         progress.step += 1
         epochs_done = progress.step / work.steps_per_epoch
-        yield StepDone(
-            progress.step, total_steps, epochs_done, loss_value, rate, norm_value, batch.timesteps
-        )
+        if math.isfinite(loss_value) and math.isfinite(norm_value):
+            looks = look_times.due(progress.step) and look_times.earned(
+                progress.step - first_step, control.elapsed_seconds()
+            )
+            weights_before = layer_weights(work) if looks else []
+            rate = learning_rate_at(progress.step, total_steps, training)
+            rate *= progress.rate_factor * batch.rate_scale
+            set_learning_rate(optimizer, rate)
+            optimizer.step()
+            average.step()
+            yield StepDone(
+                progress.step,
+                total_steps,
+                epochs_done,
+                loss_value,
+                rate,
+                norm_value,
+                batch.timesteps,
+            )
+            if looks:
+                began = control.elapsed_seconds()
+                figures = look(work, weights_before)
+                look_times.spent(control.elapsed_seconds() - began)
+                found = findings(figures, config.architecture)
+                told, progress.alerts = progress.alerts, [finding.place for finding in found]
+                yield Diagnosed(progress.step, figures, progress.alerts)
+                for finding in found:
+                    if finding.place not in told:
+                        yield finding.alert(progress.step)
+        else:
+            yield go_back(
+                f"step {progress.step}: the loss is {loss_value} and the gradient norm {norm_value}"
+            )
 
         seconds = seconds_before + control.elapsed_seconds()
-        reason = _limit_reached(progress.step, total_steps, seconds, training)
-        if reason or _evaluation_due(progress.step, work.steps_per_epoch, training):
-            metrics = work.evaluate()
-            value = metrics[work.criterion]
-            if not math.isfinite(value):
-                raise DivergedError(f"step {progress.step}: the held-out loss is {value}")
-            improved = progress.best_value is None or value < progress.best_value
-            if improved:
-                progress.best_value, progress.best_metrics = value, metrics
-                progress.evaluations_since_best = 0
-                best_weights = _weights(work)
+        progress.planned_steps = budget.planned(
+            progress.planned_steps, progress.step, seconds, evaluated_before=evaluated
+        )
+        reason = _limit_reached(progress, most_steps, seconds, training)
+        evaluated = reason is not None or _evaluation_due(
+            progress.step, work.steps_per_epoch, training
+        )
+        if evaluated:
+            with average.applied():
+                metrics = work.evaluate()
+                improved = state.judge(metrics)
+            if improved is None:
+                yield go_back(f"step {progress.step}: the held-out loss is not finite")
             else:
-                progress.evaluations_since_best += 1
-            yield Evaluated(progress.step, epochs_done, metrics, improved)
-            patience = training.early_stopping_patience
-            if reason is None and patience and progress.evaluations_since_best >= patience:
-                reason = "early_stopping"
+                yield Evaluated(progress.step, epochs_done, metrics, improved)
+                patience = training.early_stopping_patience
+                if average.triggered(progress.evaluations_since_best):
+                    average.begin()
+                    progress.evaluations_since_best = 0
+                elif reason is None and patience and progress.evaluations_since_best >= patience:
+                    reason = "early_stopping"
+                state.keep_good()
 
         if reason is None:
             if control.should_checkpoint():
@@ -157,22 +215,29 @@ def train(
                 yield Stopped(progress.step)
                 return
 
-    network.load_state_dict(best_weights)
-    yield Finished(progress.step, {**progress.best_metrics, **work.test()}, reason, save_model)
+    network.load_state_dict(state.best_weights)
+    metrics = {**progress.best_metrics, **work.calibrate(), **work.test()}
+    yield Finished(progress.step, metrics, reason, save_model)
 
 
-def _total_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
+def _most_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
     assert training.max_epochs is not None, "resolved before"
     steps = training.max_epochs * steps_per_epoch
     return steps if training.max_steps is None else min(steps, training.max_steps)
 
 
+def _total_steps(progress: Progress, most_steps: int) -> int:
+    """What the schedule of the rate spans: fewer steps where no more fit into the time."""
+    return most_steps if progress.planned_steps is None else min(most_steps, progress.planned_steps)
+
+
 def _limit_reached(
-    step: int, total_steps: int, seconds: float, training: TrainingConfig
+    progress: Progress, most_steps: int, seconds: float, training: TrainingConfig
 ) -> FinishReason | None:
-    if step >= total_steps:
-        return "max_steps" if step == training.max_steps else "max_epochs"
-    if training.max_minutes is not None and seconds >= 60 * training.max_minutes:
+    if progress.step >= most_steps:
+        return "max_steps" if progress.step == training.max_steps else "max_epochs"
+    over = training.max_minutes is not None and seconds >= 60 * training.max_minutes
+    if over or progress.step >= _total_steps(progress, most_steps):
         return "max_minutes"
     return None
 
@@ -182,57 +247,6 @@ def _evaluation_due(step: int, steps_per_epoch: int, training: TrainingConfig) -
     interval = -(-steps_per_epoch // training.evaluations_per_epoch)
     step_of_epoch = (step - 1) % steps_per_epoch + 1
     return step_of_epoch == steps_per_epoch or step_of_epoch % interval == 0
-
-
-def _weights(work: Work) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in work.network.state_dict().items()}
-
-
-def _checkpoint(
-    config: TaskConfig,
-    work: Work,
-    optimizer: Optimizer,
-    randomness: Randomness,
-    progress: _Progress,
-    best_weights: dict[str, Tensor],
-) -> Content:
-    parts = {
-        "weights": work.network.state_dict(),
-        "best": best_weights,
-        "optimizer": optimizer_tensors(optimizer, work.network),
-        "random": randomness.state_tensors(),
-        "carried": work.carried_state(),
-    }
-    tensors = {
-        f"{part}:{name}": tensor for part, named in parts.items() for name, tensor in named.items()
-    }
-    return Content("checkpoint", config, asdict(progress), tensors)
-
-
-def _restore(
-    folder: Path, config: TaskConfig, work: Work, optimizer: Optimizer, randomness: Randomness
-) -> tuple[_Progress, dict[str, Tensor]]:
-    device = next(work.network.parameters()).device
-    content = read(folder, "checkpoint", device)
-    if content.config != config:
-        raise CheckpointError(f"{folder.name} belongs to another configuration")
-
-    def part(name: str) -> dict[str, Tensor]:
-        prefix = f"{name}:"
-        return {
-            key.removeprefix(prefix): tensor
-            for key, tensor in content.tensors.items()
-            if key.startswith(prefix)
-        }
-
-    try:
-        work.network.load_state_dict(part("weights"))
-        load_optimizer_tensors(optimizer, work.network, part("optimizer"))
-        randomness.load_state_tensors(part("random"))
-        work.load_carried_state(part("carried"))
-        return _Progress(**content.values), part("best")
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.name} does not fit these examples: {error}") from error
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -6,15 +6,19 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from rnn.tokenizers import WordTokenizer
+from rnn.probe import Probe
+from rnn.stack import RecurrentStack
+from rnn.tokenizers import SavedTokenizer
 
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """Mean loss of a batch, and how many positions were read for it (`rnn.events.StepDone`)."""
+    """Mean loss of a batch, how many positions were read for it (`rnn.events.StepDone`), and what
+    the rate of its step is multiplied by."""
 
     loss: Tensor
     timesteps: int
+    rate_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class ModelParts:
     """What a served model needs besides its weights."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
-    tokenizer: WordTokenizer | None = None
+    tokenizer: SavedTokenizer | None = None
 
 
 class Work(Protocol):
     """One task with its data and its network. Batch `index` of an epoch is a pure function of seed,
-    epoch, index and carried state."""
+    epoch, index and carried state. The network's recurrent part is its attribute `stack`."""
 
     @property
     def network(self) -> nn.Module: ...
@@ -40,12 +44,28 @@ class Work(Protocol):
         """The held-out metric that decides which weights are best; smaller is better."""
         ...
 
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Every parameter once, from the input to the output: what is before the recurrent layers,
+        each of them, what is after them. Rates fall and layers freeze from the output down."""
+        ...
+
     def batch_loss(self, epoch: int, index: int) -> BatchLoss:
         """The loss of one batch. Within an epoch, indices come in order."""
         ...
 
+    def probe_loss(self, probe: Probe) -> Tensor:
+        """The loss of a few rows of the training part, all of one length, with `probe` handed to
+        the stack. Always the same rows, in eval mode; draws nothing, and leaves the carried state
+        alone. Where every timestep has a loss of its own it is the last one's."""
+        ...
+
     def evaluate(self) -> dict[str, float]:
         """Metrics on the held-out part."""
+        ...
+
+    def calibrate(self) -> dict[str, float]:
+        """Fits, on the held-out part, what the network is served with besides its weights; the
+        figures of it. Called once, with the weights that will be published, before `test`."""
         ...
 
     def test(self) -> dict[str, float]:
@@ -56,6 +76,15 @@ class Work(Protocol):
         """What one batch hands to the next; empty for most tasks."""
         ...
 
-    def load_carried_state(self, tensors: dict[str, Tensor]) -> None: ...
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
+        """Gives back what `carried_state` took; empty: nothing is carried."""
+        ...
 
     def model_parts(self) -> ModelParts: ...
+
+
+def recurrent_stack(work: Work) -> RecurrentStack:
+    """The recurrent part of a work's network."""
+    stack = work.network.get_submodule("stack")
+    assert isinstance(stack, RecurrentStack)
+    return stack

@@ -117,6 +117,8 @@ class AttemptWatch:
                     )
                     for kept in self._kept
                 ],
+                "base": job.base
+                and {**job.base, "path": room.artifacts.absolute(job.base["path"])},
                 "device": "cuda" if room.devices.queue == GPU and job.device != "cpu" else "cpu",
                 "checkpoint_interval_seconds": room.settings.checkpoint_interval_seconds,
             }

@@ -21,6 +21,15 @@ class KeptCheckpoint(Message):
     sha256: str  # of the manifest, as it was saved
 
 
+class BaseModelFolder(Message):
+    """The version that a training starts from."""
+
+    name: str
+    version: int
+    path: Path
+    sha256: str  # of the manifest, as it was recorded
+
+
 class Train(Message):
     """The one job of a trainer's life."""
 
@@ -32,6 +41,7 @@ class Train(Message):
     checkpoints_dir: Path
     model_dir: Path
     checkpoints: list[KeptCheckpoint]  # the newest first; the first good one is used
+    base: BaseModelFolder | None = None
     device: Literal["cpu", "cuda"]
     checkpoint_interval_seconds: float
 

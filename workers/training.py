@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rnn.errors import CheckpointError
 from rnn.events import CheckpointDue, Evaluated, Event, Finished, Started, StepDone, Stopped
 from service.datasets.reading import load_examples
+from service.errors import NotFoundError
 from workers.messages import (
     CheckpointSaved,
     Rejected,
@@ -36,12 +37,13 @@ def run(
     steps: threading.Event,
 ) -> None:
     """Trains and reports; sets `steps` when the first one comes, from where on a stop is heard."""
+    base = checked_base(order, science)
     examples = load_examples(order.dataset_path, order.profile, order.config)
     resume = choose_checkpoint(order, science, reporter)
     meter = Meter(reporter)
     last_saved: int | None = None
     for event in science.train(
-        order.config, examples, device=order.device, control=control, resume=resume
+        order.config, examples, device=order.device, control=control, resume=resume, base=base
     ):
         match event:
             case Started():
@@ -82,6 +84,29 @@ def run(
                         sha256=science.manifest_sha256(order.model_dir),
                     )
                 )
+
+
+def checked_base(order: Train, science: Science) -> Path | None:
+    """The folder of the model to start from, as it was when the job was submitted.
+
+    Raises:
+        NotFoundError: the model was deleted since, or its files are not what they were.
+    """
+    base = order.base
+    if base is None:
+        return None
+    try:
+        science.verify(base.path)
+        found = science.manifest_sha256(base.path)
+    except CheckpointError as error:
+        raise NotFoundError(
+            f"The base model {base.name}:{base.version} is not there any more: {error}"
+        ) from error
+    if found != base.sha256:
+        raise NotFoundError(
+            f"The base model {base.name}:{base.version} is not the one that the job was given."
+        )
+    return base.path
 
 
 def choose_checkpoint(order: Train, science: Science, reporter: Reporter) -> Path | None:

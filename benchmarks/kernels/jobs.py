@@ -6,22 +6,17 @@ data are looked for in ../shared/data, or where REPRISE_BENCHMARK_DATA says.
 """
 
 import os
-import re
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks import first_run
+from benchmarks.data import m4_hourly
 from benchmarks.kernels.measure import Row, say
+from benchmarks.service import Run, Service, moment, own_service
 
 CHOICES = {"torch alone (REPRISE_KERNELS=off)": "off", "ours (the default)": "auto"}
 QUALITY = {
@@ -39,10 +34,10 @@ def jobs(threads: int, *, quick: bool, compile_too: bool) -> list[Row]:
     data = Path(os.environ.get("REPRISE_BENCHMARK_DATA", "../shared/data"))
     rows: list[Row] = []
     for engine, choice in CHOICES.items():
-        with _running(choice) as service:
+        with own_service(REPRISE_KERNELS=choice) as service:
             for name in ["sst2"] if quick else first_run.TASKS:
                 say(f"jobs: {name}, {engine}")
-                run = first_run.Run(name)
+                run = Run(name)
                 first_run.TASKS[name](service, data, run)
                 rows.append(_steps(run, engine))
                 figure = run.figures[QUALITY[name]]
@@ -51,34 +46,10 @@ def jobs(threads: int, *, quick: bool, compile_too: bool) -> list[Row]:
     return rows
 
 
-@contextmanager
-def _running(kernels: str) -> Iterator[first_run.Service]:
-    with tempfile.TemporaryDirectory(prefix="reprise-jobs-", dir="/tmp") as folder:
-        command = [sys.executable, "-m", "service.cli", "up", "--data", folder, "--port", "0"]
-        environment = {**os.environ, "REPRISE_KERNELS": kernels}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            printed = ""
-            for line in process.stdout:
-                printed += line
-                if "is ready at" in line:
-                    break
-            url, key = re.search(r"http://\S+", printed), re.search(r"rp_\w+", printed)
-            if url is None or key is None:
-                raise RuntimeError(f"the service did not start:\n{printed}")
-            yield first_run.Service(url.group(), key.group())
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-
-
-def _steps(run: first_run.Run, engine: str) -> Row:
+def _steps(run: Run, engine: str) -> Row:
     """The pace between reported steps, so that validations do not count."""
     steps = [
-        (event["data"]["step"], datetime.fromisoformat(event["data"]["at"]).timestamp())
-        for event in run.events
-        if event["type"] == "metrics" and event["data"]["kind"] == "step"
+        (event["data"]["step"], moment(event["data"]["at"])) for event in run.measurements("step")
     ]
     paces = [
         (after - before) / (end - start)
@@ -91,11 +62,11 @@ def _steps(run: first_run.Run, engine: str) -> Row:
     )  # fmt: skip
 
 
-def _answers(service: first_run.Service, run: first_run.Run, data: Path, engine: str) -> list[Row]:
+def _answers(service: Service, run: Run, data: Path, engine: str) -> list[Row]:
     """Milliseconds of whole requests, one after the other."""
     requests: dict[str, tuple[str, dict[str, Any]]] = {}
     if run.name == "m4-hourly":
-        series = list(first_run.m4_hourly(data / "m4" / "Hourly-train.csv.gz").values())
+        series = list(m4_hourly(data, "train").values())
         for count in (1, len(series)):
             body = {"model": run.name, "series": series[:count], "horizon": first_run.HORIZON}
             requests[f"forecast of {count} series"] = ("/forecasts", body)

@@ -51,8 +51,8 @@ def look(*, quick: bool) -> Machine:
             )
         measured = json.loads(said.stdout)
     return Machine(
-        processor=_processor("model name"),
-        flags=[flag for flag in FLAGS if flag in _processor("flags").split()],
+        processor=processor(),
+        flags=[flag for flag in FLAGS if flag in processor("flags").split()],
         cores=len(os.sched_getaffinity(0)),
         peaks=measured["peak"],
         reads=measured["read"],
@@ -61,7 +61,8 @@ def look(*, quick: bool) -> Machine:
     )
 
 
-def _processor(key: str) -> str:
+def processor(key: str = "model name") -> str:
+    """What the system says of it; by default its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.kernels.networks import CPU, Classifier, Forecaster
 from benchmarks.kernels.torch_engines import Engine, first_tokens
-from rnn.config import CellName
+from rnn.config import ArchitectureConfig, CellName
 from rnn.determinism import Randomness
 from rnn.generation.network import GenerationNetwork
 from rnn.kernels import library
@@ -19,7 +19,6 @@ from rnn.kernels.inference import NativeNetwork
 from rnn.kernels.library import Precision
 from rnn.kernels.training import TrainingPrecision, recurrence
 from rnn.layers import RecurrentLayer
-from rnn.state import HiddenState
 
 # The names that rows carry, and what the kernels call them.
 PRECISIONS: dict[str, Precision] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
@@ -43,7 +42,7 @@ def stepped(
     """Greedy steps, so many of them in one call of the kernel."""
     native = _generation(network, precision)
     tokens_b = first_tokens(batch, network.embedding.num_embeddings)
-    state = _zeros(network, batch)
+    state = network.stack.initial_state(batch)
 
     def run(steps: int) -> np.ndarray:
         nonlocal tokens_b, state
@@ -60,7 +59,7 @@ def scores(
 ) -> Callable[[Tensor], Tensor]:
     """Teacher forcing: from tokens [B] to scores [B, V], going on from the state before."""
     native = _generation(network, precision)
-    state = _zeros(network, batch)
+    state = network.stack.initial_state(batch)
 
     def run(tokens_b: Tensor) -> Tensor:
         nonlocal state
@@ -117,7 +116,13 @@ class TrainedStack(nn.Module):
         _library()
         randomness = Randomness(0, CPU)
         self.layers = nn.ModuleList(
-            RecurrentLayer(cell, *size, randomness, bidirectional=bidirectional) for size in sizes
+            RecurrentLayer(
+                ArchitectureConfig(cell=cell, hidden_size=hidden_size),
+                input_size,
+                randomness,
+                bidirectional=bidirectional,
+            )
+            for input_size, hidden_size in sizes
         )
         self.precision = precision
 
@@ -157,8 +162,3 @@ def _generation(network: GenerationNetwork, precision: Precision) -> NativeNetwo
         output=cast(Any, network.head),
         precision=precision,
     )
-
-
-def _zeros(network: GenerationNetwork, batch: int) -> HiddenState:
-    layers = network.stack.recurrent_layers()
-    return HiddenState.zeros("lstm", len(layers), batch, layers[0].output_size)

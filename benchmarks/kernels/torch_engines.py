@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from benchmarks.kernels.networks import TorchGeneration
 from rnn.generation.network import GenerationNetwork
-from rnn.state import HiddenState
 from rnn.stepper import Stepper
 
 Engine = Callable[[int], np.ndarray]
@@ -47,9 +46,8 @@ def stepper(network: GenerationNetwork, batch: int) -> Engine:
     steps_by_hand = Stepper(
         network.stack, embedding_vd=network.embedding.weight, output=network.head
     )
-    layers = network.stack.recurrent_layers()
     tokens_b = first_tokens(batch, network.embedding.num_embeddings)
-    state = HiddenState.zeros("lstm", len(layers), batch, layers[0].output_size)
+    state = network.stack.initial_state(batch)
 
     def run(steps: int) -> np.ndarray:
         nonlocal tokens_b, state

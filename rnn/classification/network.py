@@ -1,17 +1,19 @@
 """The classification network: words, a recurrent stack, one vector a text, label scores."""
 
-import torch
 from torch import Tensor, nn
 
+from rnn.classification.pooling import Pooling
 from rnn.config import ClassificationConfig
+from rnn.convolution import ConvolutionFront
 from rnn.determinism import Randomness
 from rnn.dropout import Dropout
 from rnn.linear import linear
+from rnn.probe import Probe
 from rnn.stack import RecurrentStack
 
 
 class ClassificationNetwork(nn.Module):
-    """Word tokens to label scores."""
+    """Tokens to label scores."""
 
     def __init__(
         self,
@@ -22,45 +24,58 @@ class ClassificationNetwork(nn.Module):
     ) -> None:
         super().__init__()
         architecture = config.architecture
-        self.embedding = nn.Embedding(vocabulary_size, architecture.embedding_size)
+        size = architecture.embedding_size
+        self.embedding = nn.Embedding(vocabulary_size, size)
         # Small, or the random vectors of rare words drown what is learned about frequent ones.
         nn.init.normal_(self.embedding.weight, std=0.1, generator=randomness.weights)
-        self.dropout = Dropout(architecture.dropout, randomness.dropout)
+        self.embedding_dropout = Dropout(architecture.embedding_dropout, randomness.dropout)
+        self.convolution: ConvolutionFront | None = None
+        if architecture.convolution is not None:
+            self.convolution = ConvolutionFront(architecture.convolution, size, randomness)
+            size = self.convolution.output_size
         self.stack = RecurrentStack(
             architecture,
-            architecture.embedding_size,
+            size,
             randomness,
             bidirectional=architecture.bidirectional,
+            output_dropout=0.0,  # the head drops from the text's vector
         )
-        self.head = ClassificationHead(
-            self.stack.output_size, labels, architecture.dropout, randomness
-        )
+        self.head = ClassificationHead(config, self.stack.output_size, labels, randomness)
 
-    def forward(self, tokens_bt: Tensor, lengths_b: Tensor) -> Tensor:
+    def forward(self, tokens_bt: Tensor, lengths_b: Tensor, probe: Probe | None = None) -> Tensor:
         """[B, labels] scores; padding beyond a row's length is never read."""
-        x_btd = self.dropout(self.embedding(tokens_bt))
-        y_bth, _ = self.stack(x_btd, lengths_b=lengths_b, state_wanted=False)
+        x_btd, lengths_b = self.stack_inputs(tokens_bt, lengths_b)
+        ragged_b = None if probe is not None else lengths_b
+        y_bth, _ = self.stack(x_btd, lengths_b=ragged_b, state_wanted=False, probe=probe)
         logits_bc: Tensor = self.head(y_bth, lengths_b)
         return logits_bc
 
+    def stack_inputs(self, tokens_bt: Tensor, lengths_b: Tensor) -> tuple[Tensor, Tensor]:
+        """What the stack reads [B, T', D] of tokens, and the rows' lengths among it."""
+        x_btd = self.embedding(tokens_bt)
+        if self.training and self.embedding_dropout.rate:
+            # Whole words: their vectors are left out together (Iyyer et al. 2015).
+            x_btd = x_btd * self.embedding_dropout(x_btd.new_ones(*tokens_bt.shape, 1))
+        if self.convolution is None:
+            return x_btd, lengths_b
+        y_btd, pooled_b = self.convolution(x_btd, lengths_b)
+        assert pooled_b is not None
+        return y_btd, pooled_b
+
 
 class ClassificationHead(nn.Module):
-    """Label scores from the last output, the largest and the mean over a text's own timesteps."""
+    """Label scores from one vector a text."""
 
     def __init__(
-        self, input_size: int, labels: int, dropout: float, randomness: Randomness
+        self, config: ClassificationConfig, input_size: int, labels: int, randomness: Randomness
     ) -> None:
         super().__init__()
-        self.dropout = Dropout(dropout, randomness.dropout)
-        self.out = linear(3 * input_size, labels, randomness)
+        architecture = config.architecture
+        self.pooling = Pooling(architecture.pooling, input_size, randomness)
+        self.dropout = Dropout(architecture.output_dropout, randomness.dropout)
+        self.out = linear(self.pooling.output_size, labels, randomness)
 
     def forward(self, y_bth: Tensor, lengths_b: Tensor) -> Tensor:
         """[B, labels] from outputs [B, T, H] of rows with the given lengths."""
-        position_t = torch.arange(y_bth.shape[1], device=y_bth.device)
-        valid_bt1 = (position_t < lengths_b[:, None])[:, :, None]
-        last_bh = y_bth[torch.arange(len(y_bth), device=y_bth.device), lengths_b - 1]
-        largest_bh = y_bth.masked_fill(~valid_bt1, -torch.inf).amax(dim=1)
-        mean_bh = y_bth.masked_fill(~valid_bt1, 0).sum(dim=1) / lengths_b[:, None]
-        pooled = self.dropout(torch.cat([last_bh, largest_bh, mean_bh], dim=1))
-        logits_bc: Tensor = self.out(pooled)
+        logits_bc: Tensor = self.out(self.dropout(self.pooling(y_bth, lengths_b)))
         return logits_bc

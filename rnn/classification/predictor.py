@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.padding import pad_tokens
+from rnn.classification.reading import Reader
 from rnn.config import ClassificationConfig
 from rnn.runner import make_runner
-from rnn.tokenizers import WordTokenizer
 
 FloatArray = NDArray[np.float64]
 
@@ -31,35 +32,51 @@ class ClassificationResult:
 
 
 class Classifier:
-    """Label probabilities of texts."""
+    """Label probabilities of texts.
+
+    Args:
+        temperature: the scores are divided by it (`rnn.classification.calibration`).
+    """
 
     def __init__(
         self,
         config: ClassificationConfig,
         network: ClassificationNetwork,
-        tokenizer: WordTokenizer,
+        reader: Reader,
         labels: list[str],
+        temperature: float = 1.0,
     ) -> None:
         self.config = config
         self.labels = labels
-        self._head = network.eval().head
-        self._runner = make_runner(network.stack, embedding_vd=network.embedding.weight)
-        self._tokenizer = tokenizer
+        self._temperature = temperature
+        self._network = network.eval()
+        whole = network.convolution is None
+        self._runner = make_runner(
+            network.stack, embedding_vd=network.embedding.weight if whole else None
+        )
+        self._reader = reader
         self._device = next(network.parameters()).device
 
     @torch.inference_mode()
     def classify(self, texts: Sequence[str]) -> ClassificationResult:
         """Probabilities of each label, in the order of `labels`. Texts of similar length share a
         batch; the order of the answers is that of the texts."""
-        encoded = self._tokenizer.encode(texts, max_tokens=self.config.data.max_tokens)
+        data = self.config.data
+        encoded = self._reader.encode(texts, max_tokens=data.max_tokens, truncation=data.truncation)
         probabilities_bc = np.empty((len(texts), len(self.labels)))
         by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].tokens))
         for start in range(0, len(by_length), _ROWS_PER_BATCH):
             rows = by_length[start : start + _ROWS_PER_BATCH]
             tokens_bt, lengths_b = pad_tokens([encoded[index].tokens for index in rows])
-            y_bth, _ = self._runner.sequences(tokens_bt, lengths_b, state_wanted=False)
-            logits_bc = self._head(y_bth, lengths_b.to(self._device))
-            probabilities_bc[rows] = torch.softmax(logits_bc.double(), dim=1).cpu().numpy()
+            x: Tensor = tokens_bt
+            if self._network.convolution is not None:
+                x, lengths_b = self._network.stack_inputs(
+                    tokens_bt.to(self._device), lengths_b.to(self._device)
+                )
+            y_bth, _ = self._runner.sequences(x, lengths_b, state_wanted=False)
+            logits_bc = self._network.head(y_bth, lengths_b.to(self._device))
+            scaled_bc = logits_bc.double() / self._temperature
+            probabilities_bc[rows] = torch.softmax(scaled_bc, dim=1).cpu().numpy()
         return ClassificationResult(
             probabilities_bc,
             [text.truncated for text in encoded],

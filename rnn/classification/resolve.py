@@ -5,7 +5,12 @@ from typing import Any
 
 from rnn.config import ClassificationConfig
 from rnn.errors import DataTooSmallError
-from rnn.sizes import fitting_batch_size, stack_parameters, training_length
+from rnn.sizes import (
+    convolution_parameters,
+    fitting_batch_size,
+    stack_parameters,
+    training_length,
+)
 
 
 def resolve_classification(
@@ -46,8 +51,14 @@ def classification_parameters(config: ClassificationConfig, labels: int) -> int:
     """Weights of the network; the vocabulary is only known once the texts are read, so its upper
     limit is taken."""
     architecture = config.architecture
-    embedding = config.data.vocabulary_size * architecture.embedding_size
-    bidirectional = architecture.bidirectional
-    stack = stack_parameters(architecture, architecture.embedding_size, bidirectional=bidirectional)
-    pooled = 3 * architecture.hidden_size * (2 if bidirectional else 1)
-    return embedding + stack + labels * (pooled + 1)
+    size = architecture.embedding_size
+    total = config.data.vocabulary_size * size
+    if architecture.convolution is not None:
+        total += convolution_parameters(architecture.convolution, size)
+        size = architecture.convolution.channels
+    total += stack_parameters(architecture, size, bidirectional=architecture.bidirectional)
+    width = architecture.hidden_size * (2 if architecture.bidirectional else 1)
+    pooled = 3 * width if architecture.pooling == "concatenated" else width
+    if architecture.pooling == "attention":
+        total += width * (width + 2)
+    return total + labels * (pooled + 1)

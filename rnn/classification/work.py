@@ -1,31 +1,41 @@
 """Classification as training work: texts of similar length together, split by label."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from rnn.checkpoint import Content
+from rnn.classification.calibration import fit_temperature
 from rnn.classification.metrics import classification_metrics
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.padding import pad_tokens
+from rnn.classification.reading import Reader, make_reader
 from rnn.config import ClassificationConfig
 from rnn.data.examples import TextExamples
 from rnn.data.splits import bucketed_batches, stratified_split
 from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
+from rnn.probe import Probe
 from rnn.tokenizers import EncodedText, WordTokenizer
+from rnn.transfer import take_weights
 from rnn.work import BatchLoss, ModelParts
 
 IntArray = NDArray[np.int64]
 
 _EVALUATION_ROWS = 128
+_PROBE_ROWS = 8
 
 
 class ClassificationWork:
-    """Labelled texts with the network that learns to tell the labels apart."""
+    """Labelled texts with the network that learns to tell the labels apart.
+
+    From a base, a classifier or a language model, come the tokenizer and all weights but the
+    head's; those too where the base tells the same labels apart.
+    """
 
     criterion = "loss"
 
@@ -35,6 +45,7 @@ class ClassificationWork:
         examples: TextExamples,
         device: torch.device,
         randomness: Randomness,
+        base: Content | None = None,
     ) -> None:
         self._config = config
         self._device = device
@@ -43,20 +54,34 @@ class ClassificationWork:
         numbers = {label: number for number, label in enumerate(self._labels)}
         self._targets_n = np.array([numbers[label] for label in examples.labels])
         data = config.data
-        self._tokenizer = WordTokenizer.learn(
-            (examples.texts[index] for index in self._training_n),
-            vocabulary_size=data.vocabulary_size,
-            min_frequency=data.min_frequency,
-        )
-        self._encoded: list[EncodedText] = self._tokenizer.encode(
-            examples.texts, max_tokens=data.max_tokens
+        if base is None:
+            self._reader: Reader = WordTokenizer.learn(
+                (examples.texts[index] for index in self._training_n),
+                vocabulary_size=data.vocabulary_size,
+                min_frequency=data.min_frequency,
+            )
+        else:
+            self._reader = make_reader(base.token_name, base.tokenizer)
+        self._encoded: list[EncodedText] = self._reader.encode(
+            examples.texts, max_tokens=data.max_tokens, truncation=data.truncation
         )
         self._training_lengths = [len(self._encoded[index].tokens) for index in self._training_n]
         self.network = ClassificationNetwork(
-            config, self._tokenizer.vocabulary_size, len(self._labels), randomness
+            config, self._reader.vocabulary_size, len(self._labels), randomness
         ).to(device)
+        if base is not None:
+            knows_labels = base.values.get("labels") == self._labels
+            take_weights(self.network, base.tensors, anew=() if knows_labels else ("head",))
+        self._temperature = 1.0
         self.steps_per_epoch = len(self._epoch_batches(0))
         self._batches: tuple[int, list[IntArray]] = (-1, [])
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        network = self.network
+        first = list(network.embedding.parameters())
+        if network.convolution is not None:
+            first += network.convolution.parameters()
+        return [first, *network.stack.layer_groups(), list(network.head.parameters())]
 
     def _epoch_batches(self, epoch: int) -> list[IntArray]:
         training = self._config.training
@@ -68,32 +93,63 @@ class ClassificationWork:
         if self._batches[0] != epoch:
             self._batches = (epoch, self._epoch_batches(epoch))
         rows = self._training_n[self._batches[1][index]]
-        logits_bc, timesteps = self._logits(rows)
-        targets_b = torch.from_numpy(self._targets_n[rows]).to(self._device)
-        return BatchLoss(functional.cross_entropy(logits_bc.float(), targets_b), timesteps)
-
-    def _logits(self, rows: Sequence[int] | IntArray) -> tuple[Tensor, int]:
         tokens_bt, lengths_b = pad_tokens([self._encoded[index].tokens for index in rows])
-        timesteps = int(lengths_b.sum())
-        return self.network(tokens_bt.to(self._device), lengths_b.to(self._device)), timesteps
+        logits_bc = self.network(tokens_bt.to(self._device), lengths_b.to(self._device))
+        loss = functional.cross_entropy(
+            logits_bc.float(),
+            self._targets(rows).to(self._device),
+            label_smoothing=self._config.training.label_smoothing,
+        )
+        return BatchLoss(loss, int(lengths_b.sum()))
 
-    @torch.inference_mode()
-    def _metrics(self, rows: IntArray) -> dict[str, float]:
+    def probe_loss(self, probe: Probe) -> Tensor:
+        """Of the longest texts, cut to the shortest of them."""
         self.network.eval()
-        by_length = sorted(rows, key=lambda index: len(self._encoded[index].tokens))
-        logits = [
-            self._logits(by_length[start : start + _EVALUATION_ROWS])[0].double().cpu().numpy()
-            for start in range(0, len(by_length), _EVALUATION_ROWS)
-        ]
-        return classification_metrics(np.concatenate(logits), self._targets_n[by_length])
+        longest = np.argsort(self._training_lengths, kind="stable")[-_PROBE_ROWS:]
+        length = self._training_lengths[longest[0]]
+        rows = self._training_n[longest]
+        tokens_bt, lengths_b = pad_tokens([self._encoded[row].tokens[:length] for row in rows])
+        logits_bc = self.network(tokens_bt.to(self._device), lengths_b.to(self._device), probe)
+        return functional.cross_entropy(logits_bc, self._targets(rows).to(self._device))
+
+    def _targets(self, rows: IntArray) -> Tensor:
+        return torch.from_numpy(self._targets_n[rows])
 
     def evaluate(self) -> dict[str, float]:
-        return self._metrics(self._validation_n)
+        return classification_metrics(*self._scored(self._validation_n))
+
+    def calibrate(self) -> dict[str, float]:
+        logits_bc, targets_b = self._scored(self._validation_n)
+        self._temperature = fit_temperature(logits_bc, targets_b)
+        return {"temperature": self._temperature, **self._calibration_errors(logits_bc, targets_b)}
 
     def test(self) -> dict[str, float]:
         if not len(self._test_n):
             return {}
-        return {f"test_{name}": value for name, value in self._metrics(self._test_n).items()}
+        logits_bc, targets_b = self._scored(self._test_n)
+        metrics = classification_metrics(logits_bc, targets_b, self._temperature)
+        metrics |= self._calibration_errors(logits_bc, targets_b)
+        return {f"test_{name}": value for name, value in metrics.items()}
+
+    def _calibration_errors(self, logits_bc: Tensor, targets_b: Tensor) -> dict[str, float]:
+        """With the temperature and without it."""
+        scaled, unscaled = (
+            classification_metrics(logits_bc, targets_b, temperature)["calibration_error"]
+            for temperature in (self._temperature, 1.0)
+        )
+        return {"calibration_error": scaled, "calibration_error_unscaled": unscaled}
+
+    @torch.inference_mode()
+    def _scored(self, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Scores [B, labels] and labels [B] of texts, the shortest first, on the CPU."""
+        self.network.eval()
+        by_length = np.array(sorted(rows, key=lambda row: len(self._encoded[row].tokens)))
+        logits = []
+        for start in range(0, len(by_length), _EVALUATION_ROWS):
+            batch = by_length[start : start + _EVALUATION_ROWS]
+            tokens_bt, lengths_b = pad_tokens([self._encoded[row].tokens for row in batch])
+            logits.append(self.network(tokens_bt.to(self._device), lengths_b.to(self._device)))
+        return torch.cat(logits).cpu(), self._targets(by_length)
 
     def carried_state(self) -> dict[str, Tensor]:
         return {}
@@ -102,7 +158,11 @@ class ClassificationWork:
         pass
 
     def model_parts(self) -> ModelParts:
-        return ModelParts({"labels": self._labels}, self._tokenizer)
+        values: dict[str, Any] = {"labels": self._labels, "temperature": self._temperature}
+        if isinstance(self._reader, WordTokenizer):
+            return ModelParts(values, self._reader)
+        values["tokenizer"] = self._reader.name
+        return ModelParts(values, self._reader.learned)
 
 
 def _split(

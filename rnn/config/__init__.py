@@ -14,6 +14,7 @@ from rnn.config.architecture import (
     MINIMAL_CELLS,
     ArchitectureConfig,
     CellName,
+    ConvolutionConfig,
 )
 from rnn.config.base import (
     BYTE_VOCABULARY_SIZE,
@@ -62,6 +63,7 @@ __all__ = [
     "ClassificationData",
     "ClassificationTraining",
     "Config",
+    "ConvolutionConfig",
     "ForecastingArchitecture",
     "ForecastingConfig",
     "ForecastingData",

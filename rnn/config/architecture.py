@@ -136,6 +136,10 @@ class ArchitectureConfig(Config):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
             )
+        if self.cell == "mlstm" and self.hidden_size == self.num_heads:
+            raise ValueError("mlstm needs two units or more in each of its num_heads")
+        if self.cell == "mlstm" and self.zoneout:
+            raise ValueError("zoneout: no timestep of mlstm reads the hidden state of the last one")
         for name, chosen in (
             ("peephole", self.peephole),
             ("mogrifier_rounds", self.mogrifier_rounds),
@@ -156,5 +160,5 @@ class ArchitectureConfig(Config):
 
 
 CELLS_WITH_CHRONO: frozenset[CellName] = frozenset(
-    {"lstm", "gru", "layer_norm_lstm", "mingru", "minlstm", "slstm"}
+    {"lstm", "gru", "layer_norm_lstm", "indrnn", "mingru", "minlstm", "slstm"}
 )

@@ -9,6 +9,7 @@ from rnn.config.base import Config, PresetName
 from rnn.config.training import TrainingConfig
 
 PoolingName = Literal["last", "max", "mean", "attention", "concatenated"]
+TruncationName = Literal["start", "end", "both"]
 
 
 class ClassificationArchitecture(ArchitectureConfig):
@@ -31,7 +32,8 @@ class ClassificationArchitecture(ArchitectureConfig):
     )
     pooling: PoolingName = Field(
         "concatenated",
-        description="How a text's outputs become one vector; concatenated: last, max and mean.",
+        description="How a text's outputs become one vector. attention: a mean weighted by a "
+        "learned query; concatenated: last, max and mean.",
     )
     bidirectional: bool = Field(
         default=True, description="Also reads each text backwards; padding is never read."
@@ -63,6 +65,9 @@ class ClassificationData(Config):
     vocabulary_size: int = Field(20_000, ge=10, le=1_000_000, description="Most frequent words.")
     min_frequency: int = Field(2, ge=1, le=1_000, description="Rarer words are unknown words.")
     max_tokens: int = Field(512, ge=1, le=100_000, description="Longer texts are cut and flagged.")
+    truncation: TruncationName = Field(
+        "start", description="What is kept of a longer text; both: half from each end."
+    )
 
 
 class ClassificationConfig(Config):

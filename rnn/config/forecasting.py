@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig
 from rnn.config.base import Config, PresetName
@@ -17,6 +17,19 @@ PositiveLag = Annotated[int, Field(ge=1, le=10_000)]
 DistributionName = Literal["quantile", "student_t", "negative_binomial", "point"]
 DecodingName = Literal["direct", "recursive", "segments"]
 ScalingName = Literal["mean", "last", "robust"]
+MOST_STATIC_WORDS = 256
+FREQUENCY = r"^([1-9][0-9]{0,5})(s|m|h|d|w|mo|q|y)$"
+
+
+class StaticColumn(Config):
+    """How a static covariate is coded: one of some words, or a number brought to a common size."""
+
+    column: ColumnName
+    words: list[str] | None = Field(
+        None, max_length=MOST_STATIC_WORDS, description="null: the column holds numbers."
+    )
+    location: float = 0.0
+    scale: float = Field(1.0, gt=0)
 
 
 class ForecastingArchitecture(ArchitectureConfig):
@@ -61,6 +74,13 @@ class ForecastingData(Config):
     """Which columns to read and what to predict. `null` means: found in the data set."""
 
     target_column: str | None = Field(None, min_length=1, max_length=200)
+    target_columns: list[ColumnName] | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="Instead of target_column: numeric columns of one table, each a series named "
+        'after its column; ["*"]: all that are left.',
+    )
     time_column: str | None = Field(None, min_length=1, max_length=200)
     series_column: str | None = Field(None, min_length=1, max_length=200)
     horizon: int | None = Field(
@@ -90,10 +110,24 @@ class ForecastingData(Config):
         max_length=64,
         description="Columns with one value a series, numbers or words.",
     )
-    calendar: bool | None = Field(
+    static_columns: list[StaticColumn] | None = Field(
         None,
-        description="Reads hour, day and month from the times; null: where the data set has times "
-        "of a known frequency.",
+        max_length=64,
+        description="How each of them is coded, in their order; null: from the data.",
+    )
+    frequency: str | None = Field(
+        None,
+        pattern=FREQUENCY,
+        description="Distance of two timesteps, such as 15m, 1h or 1mo; null: from the data.",
+    )
+    calendar: bool = Field(
+        default=False,
+        description="Reads where a timestep stands in its day, week, month and year, as far as "
+        "that changes at the frequency. A forecast then needs the time of each series' first "
+        "value.",
+    )
+    age: bool = Field(
+        default=False, description="Reads how many timesteps after its series' start one stands."
     )
     lags: list[PositiveLag] = Field(
         default_factory=list,
@@ -103,8 +137,10 @@ class ForecastingData(Config):
     )
     scaling: ScalingName = Field(
         "mean",
-        description="How a window is brought to a common size: by its mean and mean deviation, its "
-        "last value, or its median and quartiles.",
+        description="How a window is brought to a common size. mean: by its mean and mean absolute "
+        "deviation; last: as differences from its last value, which are then also what is "
+        "predicted, in units of the series' deviation so far; robust: by its median and "
+        "interquartile range.",
     )
     validation_windows: int = Field(
         1, ge=1, le=100_000, description="Forecast origins held out to choose the weights by."
@@ -127,6 +163,14 @@ class ForecastingData(Config):
         description="Widens or narrows intervals until they cover the held-out windows as often as "
         "they say.",
     )
+
+    @model_validator(mode="after")
+    def _code_each_static_covariate(self) -> "ForecastingData":
+        if self.static_columns is not None:
+            coded = [column.column for column in self.static_columns]
+            if coded != self.static_covariates:
+                raise ValueError("static_columns must be those of static_covariates, in order")
+        return self
 
 
 class ForecastingConfig(Config):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig
 from rnn.config.base import Config, PresetName
@@ -10,6 +10,10 @@ from rnn.config.training import TrainingConfig
 
 SoftmaxName = Literal["full", "adaptive", "mixture"]
 TextTokenizerName = Literal["byte", "character", "word", "bpe"]
+TestEvaluationName = Literal["static", "cache", "dynamic"]
+
+# The second group of rare tokens gets vectors of a sixteenth of the hidden size.
+SMALLEST_ADAPTIVE_HIDDEN_SIZE = 16
 
 
 class GenerationArchitecture(ArchitectureConfig):
@@ -82,6 +86,19 @@ class GenerationData(Config):
         lt=1,
         description="Share after that, at the very end, for the figures of the finished network.",
     )
+    test_evaluations: list[TestEvaluationName] = Field(
+        ["static"],
+        max_length=3,
+        description="How the test part is judged. static: by the network as it is published; "
+        "cache: with a memory of the words read so far; dynamic: while it goes on learning from "
+        "what it has read. The last two read the test part timestep by timestep.",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_learned_from(self) -> "GenerationData":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave nothing to learn from")
+        return self
 
 
 class GenerationConfig(Config):
@@ -92,3 +109,17 @@ class GenerationConfig(Config):
     architecture: GenerationArchitecture = GenerationArchitecture()
     training: GenerationTraining = GenerationTraining()
     data: GenerationData = GenerationData()
+
+    @model_validator(mode="after")
+    def _head_fits_the_tokens(self) -> "GenerationConfig":
+        if self.architecture.softmax != "adaptive":
+            return self
+        if self.architecture.tied:
+            raise ValueError("tied: an adaptive softmax has vectors of several widths")
+        if self.data.tokenizer == "byte":
+            raise ValueError("softmax: adaptive needs a tokenizer that orders tokens by frequency")
+        if self.architecture.hidden_size < SMALLEST_ADAPTIVE_HIDDEN_SIZE:
+            raise ValueError(
+                f"hidden_size: adaptive needs {SMALLEST_ADAPTIVE_HIDDEN_SIZE} units at least"
+            )
+        return self

@@ -7,7 +7,7 @@ from pydantic import Field
 from rnn.config.base import MAX_SEED, MOST_EPOCHS, Config
 
 OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop"]
-ScheduleName = Literal["constant", "cosine", "one_cycle"]
+ScheduleName = Literal["constant", "cosine", "one_cycle", "slanted_triangular"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 AveragingName = Literal["none", "exponential", "triggered"]
 
@@ -29,13 +29,18 @@ class TrainingConfig(Config):
         None,
         gt=0,
         le=100_000,
-        description="Training time in minutes. Only ends a job sooner: for a longer one raise "
-        "`max_epochs` or `max_steps` too.",
+        description="Training time in minutes; the schedule of the rate is fitted to it. Only ends "
+        "a job sooner: for a longer one raise `max_epochs` or `max_steps` too.",
     )
     batch_size: int = Field(32, ge=1, le=65_536, description="Sequences in one optimizer step.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak rate of the schedule.")
     optimizer: OptimizerName = Field("adamw", description="Update rule.")
-    schedule: ScheduleName = Field("cosine", description="Learning rate over the job's steps.")
+    schedule: ScheduleName = Field(
+        "cosine",
+        description="Learning rate over the job's steps, after its rise: level; along a cosine; for "
+        "`one_cycle` so too, after a rise over 0.3 of the steps; for `slanted_triangular` along a "
+        "line, after a rise over 0.1 of them.",
+    )
     warmup_fraction: float = Field(
         0.02, ge=0, le=0.5, description="Share of the steps in which the rate rises from zero."
     )

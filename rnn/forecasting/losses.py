@@ -34,4 +34,12 @@ def forecast_loss(
     )
 
 
+def point_loss(predicted_bh: Tensor, target_bh: Tensor, mask_bh: Tensor) -> Tensor:
+    """Squared error that grows linearly beyond one window scale: closer to the mean than the
+    absolute error, and steadier than the squared one."""
+    return masked_mean(
+        torch.nn.functional.huber_loss(predicted_bh, target_bh, reduction="none"), mask_bh
+    )
+
+
 MEAN_WEIGHT = 0.2

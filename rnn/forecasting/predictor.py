@@ -5,22 +5,26 @@ Inputs are checked here; the network itself trusts them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rnn.config import QUANTILE_LEVELS, ForecastingConfig
+from rnn.data.examples import SeriesExamples
 from rnn.errors import InputMismatchError
+from rnn.forecasting.coding import code_windows
+from rnn.forecasting.conformal import Conformal
+from rnn.forecasting.covariates import SeriesCovariates, check_covariates, join_covariates
+from rnn.forecasting.decoding import Decoder
 from rnn.forecasting.network import ForecastingNetwork
-from rnn.forecasting.windows import CodedWindows, WindowShape, code_windows, trailing_history
-from rnn.runner import make_runner
+from rnn.forecasting.windows import SeriesWindows, WindowShape
 
 FloatArray = NDArray[np.float64]
 
 _ROWS_PER_BATCH = 64
+_HORIZONS_OF_RECURSION = 10  # so many times the trained one: the errors of each step add up
 
 
 @dataclass(frozen=True)
@@ -33,37 +37,58 @@ class ForecastResult:
 
 
 class Forecaster:
-    """Forecasts of series that need not have been seen in training."""
+    """Forecasts of series that need not have been seen in training.
+
+    Args:
+        conformal: what is added to the quantiles, if anything.
+
+    Attributes:
+        quantile_levels: the levels that figures were computed for.
+        level_range: lowest and highest level that can be asked for.
+        longest_horizon: the trained one; recursive decoding goes on beyond it.
+    """
 
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
 
-    def __init__(self, config: ForecastingConfig, network: ForecastingNetwork) -> None:
+    def __init__(
+        self,
+        config: ForecastingConfig,
+        network: ForecastingNetwork,
+        conformal: Conformal | None = None,
+    ) -> None:
         self.config = config
-        self._head = network.eval().head
-        self._runner = make_runner(network.stack)
+        self._decoder = Decoder(config, network.eval(), fast=True)
+        self._conformal = conformal
         self._shape = WindowShape.of(config.data)
-        self._device = next(network.parameters()).device
+        self.level_range = self._decoder.level_range
+        recursive = config.architecture.decoding == "recursive"
+        self.longest_horizon = self._shape.horizon * (_HORIZONS_OF_RECURSION if recursive else 1)
 
     @torch.inference_mode()
     def forecast(
-        self, series: Sequence[FloatArray], horizon: int, quantiles: Sequence[float]
+        self,
+        series: Sequence[FloatArray],
+        horizon: int,
+        quantiles: Sequence[float],
+        covariates: Sequence[SeriesCovariates] | None = None,
     ) -> ForecastResult:
         """The next `horizon` values after the end of each series.
 
         Args:
             series: float64 [T] each, in order of time; NaN is a missing value.
-            horizon: at most the trained one.
-            quantiles: levels between the lowest and the highest trained one, interpolated.
+            horizon: at most `longest_horizon`.
+            quantiles: levels within `level_range`.
+            covariates: what is known beside each series; None: nothing is.
 
         Raises:
-            InputMismatchError: a horizon or level that was not trained, or a series without any
-                observed value.
+            InputMismatchError: a horizon or level that was not trained, a series without any
+                observed value, or covariates that are not those the model reads.
         """
-        if not 1 <= horizon <= self._shape.horizon:
+        if not 1 <= horizon <= self.longest_horizon:
             raise InputMismatchError(
-                f"horizon {horizon} is not between 1 and the model's {self._shape.horizon}"
+                f"horizon {horizon} is not between 1 and the model's {self.longest_horizon}"
             )
-        lowest, highest = self.quantile_levels[0], self.quantile_levels[-1]
+        lowest, highest = self.level_range
         for level in quantiles:
             if not lowest <= level <= highest:
                 raise InputMismatchError(
@@ -72,38 +97,31 @@ class Forecaster:
         for index, values in enumerate(series):
             if np.isnan(values).all():
                 raise InputMismatchError(f"series {index} has no observed value")
+        known = [SeriesCovariates()] * len(series) if covariates is None else covariates
+        check_covariates(series, known, self.config.data, horizon)
         means: list[FloatArray] = [np.empty((0, horizon))]
         levels: list[FloatArray] = [np.empty((0, len(quantiles), horizon))]
         for start in range(0, len(series), _ROWS_PER_BATCH):
-            rows = series[start : start + _ROWS_PER_BATCH]
-            mean_bh, quantiles_bhq = self._run(trailing_history(rows, self._shape.history_length))
-            means.append(mean_bh[:, :horizon])
-            levels.append(interpolated(quantiles_bhq[:, :horizon], self.quantile_levels, quantiles))
+            rows = slice(start, start + _ROWS_PER_BATCH)
+            examples = join_covariates(series[rows], known[rows], self.config.data)
+            result = self._forecast(examples, horizon, quantiles)
+            means.append(result.mean_bt)
+            levels.append(result.quantiles_bqt)
         return ForecastResult(np.concatenate(means), np.concatenate(levels))
 
-    def _run(self, history_bt: FloatArray) -> tuple[FloatArray, FloatArray]:
-        coded = code_windows(history_bt, self._shape)
-        y_bth, _ = self._runner.sequences(torch.from_numpy(coded.inputs_btd), state_wanted=False)
-        future_bhd = torch.from_numpy(coded.future_bhd).to(self._device)
-        return decoded(self._head(y_bth[:, -1], future_bhd), coded)
-
-
-def decoded(outputs_bhq: Tensor, coded: CodedWindows) -> tuple[FloatArray, FloatArray]:
-    """The network's corrections as mean [B, horizon] and rising quantiles [B, horizon, Q] in the
-    unit of the series."""
-    corrections_bhq = outputs_bhq.cpu().numpy().astype(np.float64)
-    values_bhq = coded.base_bh[:, :, None] + coded.scale.scale_b[:, None, None] * corrections_bhq
-    # Sorting crossed quantiles never makes their loss larger (Chernozhukov et al. 2010).
-    return values_bhq[:, :, 0], np.sort(values_bhq[:, :, 1:], axis=2)
-
-
-def interpolated(
-    quantiles_bhq: FloatArray, trained: Sequence[float], wanted: Sequence[float]
-) -> FloatArray:
-    """[B, wanted, horizon] quantiles, linear between the trained levels."""
-    place_q = np.interp(wanted, trained, np.arange(len(trained)))
-    below_q = np.minimum(place_q.astype(np.int64), len(trained) - 2)
-    share_q = place_q - below_q
-    lower, upper = quantiles_bhq[:, :, below_q], quantiles_bhq[:, :, below_q + 1]
-    mixed: FloatArray = lower + share_q * (upper - lower)
-    return mixed.transpose(0, 2, 1)
+    def _forecast(
+        self, examples: SeriesExamples, horizon: int, quantiles: Sequence[float]
+    ) -> ForecastResult:
+        shape = self._shape
+        if self.config.architecture.decoding == "recursive":
+            shape = replace(shape, horizon=horizon)
+        coded = code_windows(SeriesWindows(examples, shape).ends(), shape)
+        found = self._decoder.forecast(coded, quantiles)
+        quantiles_bhq = found.quantiles_bhq
+        if self._conformal is not None:
+            quantiles_bhq = self._conformal.applied(
+                quantiles_bhq, quantiles, coded.scale.scale_b, self._decoder.lowest_value
+            )
+        return ForecastResult(
+            found.mean_bh[:, :horizon], quantiles_bhq[:, :horizon].transpose(0, 2, 1)
+        )

@@ -1,4 +1,4 @@
-"""Windows of series: what a forecaster reads, what it must predict, and how both are coded."""
+"""Windows of series: which timesteps a forecaster reads, which it must predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,164 +7,263 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn.config import ForecastingData
-from rnn.forecasting.scale import WindowScale, fit_window_scale
+from rnn.config.forecasting import ScalingName, StaticColumn
+from rnn.data.examples import SeriesExamples
+from rnn.errors import ConfigError
+from rnn.forecasting.backtest import BackTest
+from rnn.forecasting.calendar import calendar_cycles, calendar_features
+from rnn.forecasting.scale import deviation_so_far, last_observed
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Float32Array = NDArray[np.float32]
 
-MOST_LAGS = 8
-# value, observed, value one season earlier, its observed flag, relative scale, size of the scale
-INPUT_FEATURES = 6
+MOST_SEASONS = 8
+VALUE_FEATURES = 2  # the value and whether it was observed; a covariate and a lag likewise
+SIZE_FEATURES = 2  # relative scale of the window, and the size of that scale
 
 
 @dataclass(frozen=True)
 class WindowShape:
-    """Lengths in timesteps."""
+    """What a window holds. Lengths are in timesteps.
+
+    Attributes:
+        lags: chosen by the caller; empty: one season.
+        past_covariates, future_covariates: how many.
+        static: how each static covariate is coded.
+        frequency: distance of two timesteps where the calendar is read, else None.
+        age: whether a timestep's distance from the start of its series is read.
+        validation_windows, test_windows, window_step: how many forecast origins at the end of each
+            series are held out, and how far they lie apart; None: the horizon.
+    """
 
     context_length: int
     horizon: int
     season_length: int
+    lags: tuple[int, ...] = ()
+    scaling: ScalingName = "mean"
+    past_covariates: int = 0
+    future_covariates: int = 0
+    static: tuple[StaticColumn, ...] = ()
+    frequency: str | None = None
+    age: bool = False
+    validation_windows: int = 1
+    test_windows: int = 0
+    window_step: int | None = None
 
     @classmethod
     def of(cls, data: ForecastingData) -> "WindowShape":
         assert data.context_length is not None, "resolved before"
         assert data.horizon is not None, "resolved before"
         assert data.season_length is not None, "resolved before"
-        return cls(data.context_length, data.horizon, data.season_length)
+        assert data.static_columns is not None or not data.static_covariates, "resolved before"
+        assert data.frequency is not None or not data.calendar, "resolved before"
+        return cls(
+            data.context_length,
+            data.horizon,
+            data.season_length,
+            tuple(sorted(set(data.lags))),
+            data.scaling,
+            len(data.past_covariates),
+            len(data.future_covariates),
+            tuple(data.static_columns or ()),
+            data.frequency if data.calendar else None,
+            data.age,
+            data.validation_windows,
+            data.test_windows,
+            data.window_step,
+        )
 
     @property
-    def num_lags(self) -> int:
+    def back_test(self) -> BackTest:
+        step = self.window_step or self.horizon
+        return BackTest(self.horizon, step, self.validation_windows, self.test_windows)
+
+    @property
+    def read_lags(self) -> tuple[int, ...]:
+        """Timesteps back whose values are read beside each one of the context."""
+        return self.lags or (self.season_length,)
+
+    @property
+    def num_seasons(self) -> int:
         """How many past seasons are shown for each future timestep."""
-        return max(1, min(MOST_LAGS, self.context_length // self.season_length))
+        return max(1, min(MOST_SEASONS, self.context_length // self.season_length))
+
+    @property
+    def time_features(self) -> int:
+        cycles = calendar_cycles(self.frequency) if self.frequency else ()
+        return 2 * len(cycles) + self.age
+
+    @property
+    def static_features(self) -> int:
+        widths = [VALUE_FEATURES if one.words is None else len(one.words) for one in self.static]
+        return sum(widths)
+
+    @property
+    def input_features(self) -> int:
+        """What is read of each timestep of the context."""
+        values = 1 + len(self.read_lags) + self.past_covariates + self.future_covariates
+        return VALUE_FEATURES * values + SIZE_FEATURES + self.time_features + self.static_features
 
     @property
     def future_features(self) -> int:
-        return 2 * self.num_lags
+        """What is known of each future timestep."""
+        values = int(self.lags_hn.shape[1]) + self.future_covariates
+        return VALUE_FEATURES * values + self.time_features
 
     @property
     def lags_hn(self) -> IntArray:
-        """[horizon, num_lags] timesteps between a future timestep and the past values shown for it:
-        the same place in the last season, the season before, and so on."""
+        """[horizon, n] timesteps between a future timestep and the past values shown for it: the
+        same place in the last season, the season before, and so on, then the nearest multiple of
+        each chosen lag."""
         ahead_h = np.arange(1, self.horizon + 1)
-        nearest_h = self.season_length * (-(-ahead_h // self.season_length))
-        return nearest_h[:, None] + self.season_length * np.arange(self.num_lags)
+        columns = [
+            self.season_length * (-(-ahead_h // self.season_length) + past)
+            for past in range(self.num_seasons)
+        ]
+        chosen = [lag for lag in self.lags if lag != self.season_length]
+        columns += [lag * -(-ahead_h // lag) for lag in chosen]
+        return np.stack(columns, axis=1)
 
     @property
     def history_length(self) -> int:
         """Timesteps before the forecast that any part of the coding looks at."""
-        furthest_lag = int((self.lags_hn - np.arange(1, self.horizon + 1)[:, None]).max()) + 1
-        return max(self.context_length + self.season_length, furthest_lag)
+        ahead_h1 = np.arange(1, self.horizon + 1)[:, None]
+        furthest_lag = int((self.lags_hn - ahead_h1).max()) + 1
+        return max(self.context_length + max(self.read_lags), furthest_lag)
 
 
 @dataclass(frozen=True)
-class CodedWindows:
-    """What the network reads, in units of the window, and what brings its answers back.
+class WindowBatch:
+    """Windows as they stand in the series. NaN is a missing value, and what lies outside a series.
 
     Attributes:
-        inputs_btd: float32 [B, context_length, INPUT_FEATURES], padded at the start.
-        future_bhd: float32 [B, horizon, future_features].
-        base_bh: seasonal naive forecast in the unit of the series, which the network corrects.
-        scale: location and size of each window.
+        history_bt: [B, history_length] values up to the last known one; each row has one at least.
+        future_bh: [B, horizon] values after it.
+        deviation_b: standard deviation of the series up to there, where the scaling asks for it.
+        past_btp: [B, context_length, past covariates].
+        known_btf: [B, context_length + horizon, future covariates].
+        static_bk: [B, static covariates].
+        time_btc: [B, context_length + horizon, time features], ready for the network.
     """
 
-    inputs_btd: Float32Array
-    future_bhd: Float32Array
-    base_bh: FloatArray
-    scale: WindowScale
+    history_bt: FloatArray
+    future_bh: FloatArray
+    deviation_b: FloatArray | None
+    past_btp: FloatArray
+    known_btf: FloatArray
+    static_bk: FloatArray
+    time_btc: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.history_bt)
 
 
-def code_windows(history_bt: FloatArray, shape: WindowShape) -> CodedWindows:
-    """Codes windows whose last column is the last known timestep.
+class _Ragged:
+    """Arrays [T] or [T, features] of different lengths, read by their positions; NaN outside."""
 
-    Args:
-        history_bt: [B, history_length]; NaN for missing values and before the start of a series.
-            Each row has at least one value.
+    def __init__(self, arrays: Sequence[FloatArray]) -> None:
+        self.lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        self._flat = np.concatenate([*arrays, np.full((1, *arrays[0].shape[1:]), np.nan)])
+
+    def read(self, series_b: IntArray, position_bt: IntArray) -> FloatArray:
+        outside_bt = (position_bt < 0) | (position_bt >= self.lengths[series_b][:, None])
+        index_bt = self._starts[series_b][:, None] + position_bt
+        found: FloatArray = self._flat[np.where(outside_bt, len(self._flat) - 1, index_bt)]
+        return found
+
+
+class SeriesWindows:
+    """Windows at any place of many series, with all that is known beside the values.
+
+    A covariate that the shape wants and the examples do not hold is missing throughout. The
+    calendar needs the start of every series, or a ConfigError is raised.
     """
-    length, context = history_bt.shape[1], shape.context_length
-    context_bt = history_bt[:, length - context :]
-    scale = fit_window_scale(_with_last_value(context_bt, history_bt))
-    scaled_bt = scale.transform(history_bt)
-    value_bt = scaled_bt[:, length - context :]
-    season_ago_bt = scaled_bt[:, length - context - shape.season_length : -shape.season_length]
-    relative_b = scale.scale_b / (np.abs(scale.location_b) + scale.scale_b)
-    ones_bt = np.ones_like(value_bt)
-    inputs_btd = np.stack(
-        [
-            np.nan_to_num(value_bt),
-            ~np.isnan(value_bt),
-            np.nan_to_num(season_ago_bt),
-            ~np.isnan(season_ago_bt),
-            relative_b[:, None] * ones_bt,
-            np.log10(scale.scale_b)[:, None] / 10 * ones_bt,
-        ],
-        axis=2,
-    ).astype(np.float32)
-    columns_hn = length - shape.lags_hn + np.arange(shape.horizon)[:, None]
-    lagged_bhn = scaled_bt[:, columns_hn]
-    future_bhd = np.concatenate([np.nan_to_num(lagged_bhn), ~np.isnan(lagged_bhn)], axis=2)
-    return CodedWindows(
-        # Far outside the window's own range a network only extrapolates: bound what it sees.
-        np.clip(inputs_btd, -20, 20),
-        np.clip(future_bhd, -20, 20).astype(np.float32),
-        _seasonal_naive(history_bt, history_bt[:, columns_hn]),
-        scale,
-    )
 
+    def __init__(self, examples: SeriesExamples, shape: WindowShape) -> None:
+        if shape.frequency is not None and None in examples.starts:
+            raise ConfigError("calendar needs the time of each series' first value")
+        self.shape = shape
+        self.examples = examples
+        self._values = _Ragged(examples.values)
+        self._deviation: _Ragged | None = None
+        if shape.scaling == "last":
+            self._deviation = _Ragged([deviation_so_far(values) for values in examples.values])
+        self._past = _Ragged(examples.past_covariates) if examples.past_covariates else None
+        self._known = _Ragged(examples.future_covariates) if examples.future_covariates else None
 
-def _with_last_value(context_bt: FloatArray, history_bt: FloatArray) -> FloatArray:
-    """The context, or where nothing in it was observed, the last value before it."""
-    empty_b = np.isnan(context_bt).all(axis=1)
-    if not empty_b.any():
-        return context_bt
-    filled_bt = context_bt.copy()
-    filled_bt[empty_b, 0] = last_observed(history_bt[empty_b])
-    return filled_bt
+    @property
+    def lengths(self) -> IntArray:
+        return self._values.lengths
 
+    def at(self, series_b: IntArray, origin_b: IntArray) -> WindowBatch:
+        """The windows whose future starts at position `origin_b` of the series numbered `series_b`,
+        at most just after its end."""
+        shape, batch = self.shape, len(series_b)
+        columns_t = np.arange(-shape.history_length, shape.horizon)
+        values_bt = self._values.read(series_b, origin_b[:, None] + columns_t)
+        history_bt, future_bh = np.split(values_bt, [shape.history_length], axis=1)
+        self._keep_last_observed(history_bt, series_b, origin_b)
+        position_bt = origin_b[:, None] + np.arange(-shape.context_length, shape.horizon)
+        known_btf = np.full((*position_bt.shape, shape.future_covariates), np.nan)
+        past_btp = np.full((batch, shape.context_length, shape.past_covariates), np.nan)
+        if self._past is not None:
+            past_btp = self._past.read(series_b, position_bt[:, : shape.context_length])
+        if self._known is not None:
+            known_btf = self._known.read(series_b, position_bt)
+        static = self.examples.static_covariates
+        return WindowBatch(
+            history_bt,
+            future_bh,
+            self._deviation.read(series_b, origin_b[:, None])[:, 0] if self._deviation else None,
+            past_btp,
+            known_btf,
+            np.full((batch, len(shape.static)), np.nan) if static is None else static[series_b],
+            self._time_features(series_b, position_bt),
+        )
 
-def _seasonal_naive(history_bt: FloatArray, lagged_bhn: FloatArray) -> FloatArray:
-    """Per future timestep the nearest observed lag; without one the last observed value."""
-    observed_bhn = ~np.isnan(lagged_bhn)
-    nearest_bh = observed_bhn.argmax(axis=2)
-    base_bh = np.take_along_axis(lagged_bhn, nearest_bh[:, :, None], axis=2)[:, :, 0]
-    return np.where(np.isnan(base_bh), last_observed(history_bt)[:, None], base_bh)
+    def ends(self) -> WindowBatch:
+        """The windows whose history is the end of each series."""
+        return self.at(np.arange(len(self.lengths)), self.lengths)
 
+    def _keep_last_observed(
+        self, history_bt: FloatArray, series_b: IntArray, origin_b: IntArray
+    ) -> None:
+        """Where nothing in reach was observed, the first column takes the last value before it."""
+        for row in np.flatnonzero(np.isnan(history_bt).all(axis=1)):
+            before = self.examples.values[series_b[row]][: origin_b[row]]
+            if len(before):
+                history_bt[row, 0] = last_observed(before[None, :])[0]
 
-def last_observed(values_bt: FloatArray) -> FloatArray:
-    """The last value of each row that is not NaN; NaN for a row without any."""
-    from_end_b = (~np.isnan(values_bt[:, ::-1])).argmax(axis=1)
-    last_b: FloatArray = values_bt[np.arange(len(values_bt)), values_bt.shape[1] - 1 - from_end_b]
-    return last_b
-
-
-def trailing_history(series: Sequence[FloatArray], history_length: int) -> FloatArray:
-    """[B, history_length] ends of the series, padded with NaN at the start. A series whose end is
-    all missing keeps its last observed value in the first column."""
-    history_bt = np.full((len(series), history_length), np.nan)
-    for row, values in enumerate(series):
-        tail = values[-history_length:]
-        history_bt[row, history_length - len(tail) :] = tail
-        if np.isnan(tail).all():
-            history_bt[row, 0] = last_observed(values[None, :])[0]
-    return history_bt
+    def _time_features(self, series_b: IntArray, position_bt: IntArray) -> FloatArray:
+        features = []
+        if self.shape.frequency is not None:
+            starts = []
+            for index in series_b:
+                start = self.examples.starts[index]
+                assert start is not None, "checked at the beginning"
+                starts.append(start)
+            features.append(calendar_features(starts, position_bt, self.shape.frequency))
+        if self.shape.age:
+            # A series of hundred timesteps and one of ten thousand both stay within a few units.
+            age_bt = np.log10(2.0 + np.maximum(position_bt, 0))
+            features.append(age_bt[:, :, None])
+        return np.concatenate([np.zeros((*position_bt.shape, 0)), *features], axis=2)
 
 
 class WindowSampler:
-    """Training windows of many series, the last horizon of each left out.
+    """Training windows of many series, the end of each held out.
 
-    A window is named by the position that its future starts at. Only windows with an observed value
-    both in reach behind and in the future are drawn.
+    Only windows with an observed value both in reach behind and in the future are drawn.
     """
 
-    def __init__(self, series: Sequence[FloatArray], shape: WindowShape) -> None:
-        self.shape = shape
-        lengths = np.array([len(values) for values in series], dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        self._flat = np.concatenate([*series, np.full(1, np.nan)])
+    def __init__(self, windows: SeriesWindows) -> None:
+        self._windows = windows
+        shape = windows.shape
         first_cut = min(shape.context_length, shape.season_length + 1)
         owners, cuts = [], []
-        for index, values in enumerate(series):
-            last_cut = len(values) - 2 * shape.horizon
+        for index, values in enumerate(windows.examples.values):
+            last_cut = len(values) - shape.back_test.held_out - shape.horizon
             candidate = np.arange(max(1, min(first_cut, last_cut)), last_cut + 1)
             seen = np.concatenate([[0], np.cumsum(~np.isnan(values))])
             reached_from = np.maximum(candidate - shape.history_length, 0)
@@ -179,13 +278,6 @@ class WindowSampler:
     def __len__(self) -> int:
         return len(self._cuts)
 
-    def draw(self, windows: IntArray) -> tuple[FloatArray, FloatArray]:
-        """History [B, history_length] and future [B, horizon] of the numbered windows."""
-        start_b = self._starts[self._owners[windows]]
-        origin_b = start_b + self._cuts[windows]
-        columns_t = np.arange(-self.shape.history_length, self.shape.horizon)
-        index_bt = origin_b[:, None] + columns_t
-        before_start_bt = index_bt < start_b[:, None]
-        values_bt = self._flat[np.where(before_start_bt, len(self._flat) - 1, index_bt)]
-        cut = self.shape.history_length
-        return values_bt[:, :cut], values_bt[:, cut:]
+    def draw(self, windows: IntArray) -> WindowBatch:
+        """The numbered windows, from 0 to the length of this."""
+        return self._windows.at(self._owners[windows], self._cuts[windows])

@@ -1,36 +1,42 @@
-"""Forecasting as training work: sampled windows, the last horizon of each series held out."""
+"""Forecasting as training work: sampled windows; the ends of the series are held out."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from rnn.checkpoint import Content
 from rnn.config import QUANTILE_LEVELS, ForecastingConfig
 from rnn.data.examples import SeriesExamples
 from rnn.data.splits import drawn_batches
 from rnn.determinism import Randomness
-from rnn.errors import DataTooSmallError
-from rnn.forecasting.losses import forecast_loss
-from rnn.forecasting.metrics import finite, mase, seasonal_error, smape, weighted_quantile_loss
+from rnn.errors import ConfigError, DataTooSmallError
+from rnn.forecasting.backtest import HeldOut
+from rnn.forecasting.coding import CodedWindows, code_windows
+from rnn.forecasting.conformal import Conformal
+from rnn.forecasting.decoding import Decoder, Forecast
+from rnn.forecasting.distributions import DISTRIBUTIONS
+from rnn.forecasting.evaluation import Figures, Yardsticks
+from rnn.forecasting.metrics import Tally
 from rnn.forecasting.network import ForecastingNetwork
-from rnn.forecasting.predictor import decoded
-from rnn.forecasting.windows import (
-    CodedWindows,
-    WindowSampler,
-    WindowShape,
-    code_windows,
-    trailing_history,
-)
+from rnn.forecasting.targets import Targets, read_values
+from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowSampler, WindowShape
+from rnn.probe import Probe
+from rnn.transfer import take_weights
 from rnn.work import BatchLoss, ModelParts
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
-_EVALUATION_ROWS = 512
-_MEDIAN = QUANTILE_LEVELS.index(0.5)
+_EVALUATION_VALUES = 16_384  # forecast timesteps at once: bounds the memory of an evaluation
+_CALIBRATION_WINDOWS = 2_048
+_PROBE_ROWS = 8
 
 
 class ForecastingWork:
-    """Series with the network that learns to correct their seasonal naive forecast."""
+    """Series with the network that learns to correct a naive forecast of them."""
 
     criterion = "loss"
 
@@ -40,41 +46,58 @@ class ForecastingWork:
         examples: SeriesExamples,
         device: torch.device,
         randomness: Randomness,
+        base: Content | None = None,
     ) -> None:
         self.network = ForecastingNetwork(config, randomness).to(device)
+        if base is not None:
+            take_weights(self.network, base.tensors)
         self._config = config
         self._device = device
         self._shape = shape = WindowShape.of(config.data)
-        self._levels_q = torch.tensor(QUANTILE_LEVELS, device=device)
-        self._sampler = WindowSampler(examples.values, shape)
+        self._series = examples.values
+        self._distribution = DISTRIBUTIONS[config.architecture.distribution]
+        if config.architecture.distribution == "negative_binomial":
+            _check_counts(examples)
+        self._windows = SeriesWindows(examples, shape)
+        self._sampler = WindowSampler(self._windows)
+        test = shape.back_test
         if not len(self._sampler):
+            needed = test.held_out + shape.horizon + 1
             raise DataTooSmallError(
-                f"no series has {2 * shape.horizon + 1} timesteps with values: one to read, a "
-                f"horizon of {shape.horizon} to learn from and another to hold out"
+                f"no series has {needed} timesteps with values: one to read, a horizon of "
+                f"{shape.horizon} to learn from and {test.held_out} to hold out"
             )
         assert config.training.windows_per_epoch is not None, "resolved before"
         self._windows_per_epoch = config.training.windows_per_epoch
         self.steps_per_epoch = -(-self._windows_per_epoch // config.training.batch_size)
-        self._batches: tuple[int, list[NDArray[np.int64]]] = (-1, [])
-        self._hold_out(examples.values)
-
-    def _hold_out(self, series: list[FloatArray]) -> None:
-        horizon = self._shape.horizon
-        held = [
-            values
-            for values in series
-            if len(values) > horizon
-            and not np.isnan(values[-horizon:]).all()
-            and not np.isnan(values[:-horizon]).all()
-        ]
-        if not held:
-            raise DataTooSmallError(f"no series has values in its last {horizon} timesteps")
-        known = [values[:-horizon] for values in held]
-        self._truth_bh = np.stack([values[-horizon:] for values in held])
-        self._coded = code_windows(trailing_history(known, self._shape.history_length), self._shape)
-        self._seasonal_error_b = np.array(
-            [seasonal_error(values, self._shape.season_length) for values in known]
+        self._batches: tuple[int, list[IntArray]] = (-1, [])
+        lengths = [len(values) for values in self._series]
+        self._validation = HeldOut.of(
+            self._series, [test.validation_origins(length) for length in lengths], shape.horizon
         )
+        if not len(self._validation):
+            raise DataTooSmallError(
+                f"no series has values in its last {test.held_out - test.tested} timesteps"
+                f"{f' before the {test.tested} of the test part' if test.tested else ''}"
+            )
+        self._tested = HeldOut.of(
+            self._series, [test.test_origins(length) for length in lengths], shape.horizon
+        )
+        self._yardsticks = self._measured(self._validation)
+        self._conformal: Conformal | None = None
+
+    def _measured(self, part: HeldOut) -> Yardsticks:
+        held_out = self._shape.back_test.held_out
+        return Yardsticks(
+            part,
+            self._series,
+            [len(values) - held_out for values in self._series],
+            self._shape.season_length,
+            self._shape.horizon,
+        )
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        return self.network.layer_groups()
 
     def batch_loss(self, epoch: int, index: int) -> BatchLoss:
         training = self._config.training
@@ -89,60 +112,90 @@ class ForecastingWork:
                     epoch=epoch,
                 ),
             )
-        history_bt, future_bh = self._sampler.draw(self._batches[1][index])
-        coded = code_windows(history_bt, self._shape)
-        target_bh, mask_bh = self._targets(coded, future_bh)
-        outputs_bhq = self.network(
+        windows = self._sampler.draw(self._batches[1][index])
+        coded = code_windows(windows, self._shape)
+        timesteps = coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1]
+        return BatchLoss(self._loss(windows, coded), timesteps)
+
+    def probe_loss(self, probe: Probe) -> Tensor:
+        self.network.eval()
+        places = np.linspace(0, len(self._sampler) - 1, min(_PROBE_ROWS, len(self._sampler)))
+        windows = self._sampler.draw(places.astype(np.int64))
+        return self._loss(windows, code_windows(windows, self._shape), probe)
+
+    def _loss(
+        self, windows: WindowBatch, coded: CodedWindows, probe: Probe | None = None
+    ) -> Tensor:
+        outputs_bho = self.network(
             torch.from_numpy(coded.inputs_btd).to(self._device),
             torch.from_numpy(coded.future_bhd).to(self._device),
+            torch.from_numpy(read_values(windows.future_bh, coded.scale)).to(self._device),
+            probe=probe,
         )
-        loss = forecast_loss(outputs_bhq.float(), target_bh, mask_bh, self._levels_q)
-        return BatchLoss(loss, coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1])
+        targets = Targets.of(coded, windows.future_bh, self._device)
+        return self._distribution.loss(outputs_bho.float(), targets)
 
-    def _targets(self, coded: CodedWindows, truth_bh: FloatArray) -> tuple[Tensor, Tensor]:
-        """Corrections of the base in units of the window, and where they are observed."""
-        mask_bh = ~np.isnan(truth_bh)
-        residual_bh = (truth_bh - coded.base_bh) / coded.scale.scale_b[:, None]
-        target_bh = np.where(mask_bh, residual_bh, 0).astype(np.float32)
-        return (
-            torch.from_numpy(target_bh).to(self._device),
-            torch.from_numpy(mask_bh).to(self._device),
-        )
+    def evaluate(self) -> dict[str, float]:
+        # Before it is calibrated a point has no intervals.
+        intervals = self._config.architecture.distribution != "point"
+        return self._figures(self._validation, self._yardsticks, intervals=intervals)
 
     @torch.inference_mode()
-    def evaluate(self) -> dict[str, float]:
-        self.network.eval()
-        coded = self._coded
-        outputs = []
-        for start in range(0, len(coded.inputs_btd), _EVALUATION_ROWS):
-            rows = slice(start, start + _EVALUATION_ROWS)
-            outputs.append(
-                self.network(
-                    torch.from_numpy(coded.inputs_btd[rows]).to(self._device),
-                    torch.from_numpy(coded.future_bhd[rows]).to(self._device),
+    def calibrate(self) -> dict[str, float]:
+        architecture, data = self._config.architecture, self._config.data
+        if data.conformal or architecture.distribution == "point":
+            errors = [
+                (windows.future_bh[:, :, None] - forecast.quantiles_bhq)
+                / coded.scale.scale_b[:, None, None]
+                for _, windows, coded, forecast in self._forecasts(
+                    self._validation.thinned(_CALIBRATION_WINDOWS)
                 )
-            )
-        outputs_bhq = torch.cat(outputs)
-        target_bh, mask_bh = self._targets(coded, self._truth_bh)
-        _, quantiles_bhq = decoded(outputs_bhq, coded)
-        median_bh = quantiles_bhq[:, :, _MEDIAN]
-        truth_bh = self._truth_bh
-        return {
-            "loss": float(forecast_loss(outputs_bhq, target_bh, mask_bh, self._levels_q)),
-            **finite(
-                {
-                    "mase": mase(median_bh, truth_bh, self._seasonal_error_b),
-                    "mase_seasonal_naive": mase(coded.base_bh, truth_bh, self._seasonal_error_b),
-                    "smape": smape(median_bh, truth_bh),
-                    "weighted_quantile_loss": weighted_quantile_loss(
-                        quantiles_bhq, truth_bh, QUANTILE_LEVELS
-                    ),
-                }
-            ),
-        }
+            ]
+            self._conformal = Conformal.fit(np.concatenate(errors))
+        return {}
 
     def test(self) -> dict[str, float]:
-        return {}
+        if not len(self._tested):
+            return {}
+        figures = self._figures(self._tested, self._measured(self._tested), intervals=True)
+        return {f"test_{name}": value for name, value in figures.items()}
+
+    @torch.inference_mode()
+    def _figures(
+        self, part: HeldOut, yardsticks: Yardsticks, *, intervals: bool
+    ) -> dict[str, float]:
+        figures, loss = Figures(yardsticks, intervals=intervals), Tally()
+        for rows, windows, coded, forecast in self._forecasts(part):
+            if self._conformal is not None:
+                quantiles_bhq = self._conformal.applied(
+                    forecast.quantiles_bhq,
+                    QUANTILE_LEVELS,
+                    coded.scale.scale_b,
+                    self._distribution.lowest_value,
+                )
+                forecast = Forecast(forecast.mean_bh, quantiles_bhq)
+            figures.add(
+                part.series_b[rows],
+                part.origin_b[rows],
+                forecast,
+                coded.seasonal_naive_bh,
+                windows.future_bh,
+            )
+            observed = int((~np.isnan(windows.future_bh)).sum())
+            loss += Tally(float(self._loss(windows, coded)) * observed, observed)
+        return {"loss": loss.mean, **figures.result()}
+
+    def _forecasts(
+        self, part: HeldOut
+    ) -> Iterator[tuple[slice, WindowBatch, CodedWindows, Forecast]]:
+        """A part in batches, each with its place in the part."""
+        decoder = Decoder(self._config, self.network.eval(), fast=False)
+        rows_at_once = max(1, _EVALUATION_VALUES // self._shape.horizon)
+        for start in range(0, len(part), rows_at_once):
+            rows = slice(start, start + rows_at_once)
+            windows = self._windows.at(part.series_b[rows], part.origin_b[rows])
+            coded = code_windows(windows, self._shape)
+            yield rows, windows, coded, decoder.forecast(coded, QUANTILE_LEVELS)
 
     def carried_state(self) -> dict[str, Tensor]:
         return {}
@@ -151,4 +204,15 @@ class ForecastingWork:
         pass
 
     def model_parts(self) -> ModelParts:
-        return ModelParts()
+        return ModelParts({} if self._conformal is None else self._conformal.to_values())
+
+
+def _check_counts(examples: SeriesExamples) -> None:
+    """Raises ConfigError where a value is no count."""
+    for name, values in zip(examples.ids, examples.values, strict=True):
+        observed = values[~np.isnan(values)]
+        wrong = observed[(observed < 0) | (observed != np.floor(observed))]
+        if len(wrong):
+            raise ConfigError(
+                f"negative_binomial is for counts, and series {name!r} has the value {wrong[0]:g}"
+            )

@@ -14,46 +14,51 @@ from rnn.errors import InputMismatchError
 from rnn.generation.network import GenerationNetwork
 from rnn.runner import make_runner
 from rnn.state import HiddenState
-from rnn.tokenizers import ByteTokenizer, Utf8Decoder
+from rnn.tokenizers import ByteTokenizer, TextDecoder, TextTokenizer
+
+_LINE_BREAK = "\n"
 
 
 class Generator:
-    """Scores of the next token; the caller holds the hidden state and samples."""
+    """Scores of the next token; the caller holds the hidden state and samples.
 
-    def __init__(self, config: GenerationConfig, network: GenerationNetwork) -> None:
+    Args:
+        tokenizer: None: the tokens are bytes.
+    """
+
+    def __init__(
+        self,
+        config: GenerationConfig,
+        network: GenerationNetwork,
+        tokenizer: TextTokenizer | None = None,
+    ) -> None:
         self.config = config
         network.eval()
+        self._stack = network.stack
+        self._head = network.head
+        self._output = network.head.linear()
         self._runner = make_runner(
-            network.stack, embedding_vd=network.embedding.weight, output=network.head
+            network.stack, embedding_vd=network.embedding.weight, output=self._output
         )
-        self._tokenizer = ByteTokenizer()
-        parameter = next(network.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
+        self._tokenizer = tokenizer or ByteTokenizer()
 
     @property
     def vocabulary_size(self) -> int:
         return self._tokenizer.vocabulary_size
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a prompt, at least one."""
-        return self._tokenizer.encode(text)
+        """Tokens of a prompt, at least one: without any it is a line break, for a network must read
+        something first."""
+        return self._tokenizer.encode(text) or self._tokenizer.encode(_LINE_BREAK)
 
-    def decoder(self) -> Utf8Decoder:
-        """A new decoder for one stream of tokens."""
-        return self._tokenizer.decoder()
+    def decoder(self, prompt: str = "") -> TextDecoder:
+        """A new decoder for one stream of tokens that follow a prompt."""
+        return self._tokenizer.decoder(prompt)
 
     @torch.inference_mode()
     def initial_state(self, batch_size: int) -> HiddenState:
         """The state before anything was read."""
-        architecture = self.config.architecture
-        return HiddenState.zeros(
-            architecture.cell,
-            architecture.num_layers,
-            batch_size,
-            architecture.hidden_size,
-            device=self._device,
-            dtype=self._dtype,
-        )
+        return self._stack.initial_state(batch_size)
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], state: HiddenState) -> tuple[Tensor, HiddenState]:
@@ -70,9 +75,16 @@ class Generator:
                 raise InputMismatchError(
                     f"token {token} is not between 0 and {self.vocabulary_size - 1}"
                 )
-        return self._runner.prefill(torch.tensor(tokens), state)
+        tokens_t = torch.tensor(tokens)
+        if self._output is not None:
+            return self._runner.prefill(tokens_t, state)
+        if len(tokens) > 1:
+            _, state = self._runner.sequences(tokens_t[None, :-1], state=state)
+        scores_bv, state = self.step(tokens_t[-1:], state)
+        return scores_bv[0], state
 
     @torch.inference_mode()
     def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """Scores [B, V] after one more token in each row, and the new state."""
-        return self._runner.step(tokens_b, state)
+        y, end = self._runner.step(tokens_b, state)
+        return (y if self._output is not None else self._head.scores(y)), end

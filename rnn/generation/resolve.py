@@ -3,43 +3,51 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rnn.config import BYTE_VOCABULARY_SIZE, GenerationConfig
+from rnn.config import GenerationConfig
 from rnn.errors import DataTooSmallError
-from rnn.sizes import stack_parameters, training_length
+from rnn.generation.sizes import generation_parameters, part_sizes
+from rnn.sizes import training_length
+
+__all__ = ["generation_parameters", "resolve_generation"]
 
 SEGMENTS_PER_DEFAULT_LANE = 8  # fewer, and most segments of a text start from an empty state
 
+# Only the trainer knows how many tokens a text has: batches, lengths and epochs are chosen by what
+# a token usually stands for, and enough steps are promised by what it hardly ever passes.
+_USUAL_BYTES = {"byte": 1, "character": 1, "bpe": 4, "word": 6}
+_MOST_BYTES = {"byte": 1, "character": 4, "bpe": 16, "word": 16}
+
 
 def resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> GenerationConfig:
-    total = int(text["bytes"])
-    held_out = int(total * config.data.validation_fraction)
-    training_bytes = total - held_out
+    training_bytes, held_out, _ = _parts(config, text)
     if held_out < 2 or training_bytes < 2:
         raise DataTooSmallError(
             f"text-generation needs at least 2 bytes to learn from and 2 held out; the text has "
             f"{training_bytes} and {held_out}"
         )
     training = config.training
+    tokens = max(2, training_bytes // _USUAL_BYTES[config.data.tokenizer])
+    fewest_tokens = max(2, training_bytes // _MOST_BYTES[config.data.tokenizer])
     bptt_length, batch_size = training.bptt_length, training.batch_size
-    if bptt_length + 1 > training_bytes:
-        if "bptt_length" in training.model_fields_set:
+    if bptt_length + 1 > tokens:
+        if "bptt_length" in training.model_fields_set and bptt_length + 1 > training_bytes:
             raise DataTooSmallError(
                 f"bptt_length {bptt_length} needs {bptt_length + 1} bytes of training text; "
                 f"there are {training_bytes}"
             )
-        bptt_length = training_bytes - 1
-    # Each sequence of a batch reads its own part of the text: two bytes at least.
+        bptt_length = bptt_length if "bptt_length" in training.model_fields_set else tokens - 1
+    # Each sequence of a batch reads its own part of the text: two tokens at least.
     if 2 * batch_size > training_bytes and "batch_size" in training.model_fields_set:
         raise DataTooSmallError(
             f"batch_size {batch_size} needs {2 * batch_size} bytes of training text; there are "
             f"{training_bytes}"
         )
     if "batch_size" not in training.model_fields_set:
-        lane_bytes = SEGMENTS_PER_DEFAULT_LANE * bptt_length + 1
-        batch_size = max(1, min(batch_size, training_bytes // lane_bytes))
-    steps_per_epoch = -(-training_bytes // (batch_size * bptt_length))
+        lane_tokens = SEGMENTS_PER_DEFAULT_LANE * bptt_length + 1
+        batch_size = max(1, min(batch_size, tokens // lane_tokens))
+    steps_per_epoch = -(-tokens // (batch_size * bptt_length))
     # The moving cut of `rnn.generation.lanes.TextLanes` and what fills no whole lane are left out.
-    fewest_steps = max(1, steps_per_epoch - 2)
+    fewest_steps = max(1, -(-fewest_tokens // (batch_size * bptt_length)) - 2)
     return config.model_copy(
         update={
             "training": training.model_copy(
@@ -55,9 +63,13 @@ def resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> Gen
     )
 
 
-def generation_parameters(config: GenerationConfig) -> int:
-    """Weights of the network, exactly."""
-    architecture = config.architecture
-    vocabulary, size = BYTE_VOCABULARY_SIZE, architecture.embedding_size
-    head = vocabulary * (architecture.hidden_size + 1)
-    return vocabulary * size + stack_parameters(architecture, size) + head
+def _parts(config: GenerationConfig, text: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Bytes for training, validation and test."""
+    splits = text.get("splits") if config.data.split_column is not None else None
+    if splits is None:
+        return part_sizes(int(text["bytes"]), config.data)
+    training, validation, test = (splits.get(name, 0) for name in ("train", "validation", "test"))
+    if not validation:
+        validation = int(training * config.data.validation_fraction)
+        training -= validation
+    return training, validation, test

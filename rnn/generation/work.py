@@ -1,27 +1,31 @@
 """Generation as training work: truncated back-propagation through one long text."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from itertools import islice
 
+import torch
+from torch import Tensor, nn
+
+from rnn.checkpoint import Content
 from rnn.config import GenerationConfig
 from rnn.data.examples import CorpusExamples
 from rnn.determinism import Randomness
+from rnn.errors import DataTooSmallError
+from rnn.generation import evaluation
+from rnn.generation.corpus import Part, read_corpus
 from rnn.generation.lanes import TextLanes
-from rnn.generation.metrics import text_metrics
+from rnn.generation.metrics import perplexity, text_metrics
 from rnn.generation.network import GenerationNetwork
+from rnn.probe import Probe
 from rnn.state import HiddenState
+from rnn.transfer import take_weights
 from rnn.work import BatchLoss, ModelParts
 
-_EVALUATION_LANES = 64
-_EVALUATION_SEGMENT = 256
-_WARM_UP = 128  # bytes that each lane of an evaluation reads before the ones that count
+_PROBED_LANES = 8
+_MEASURED_BATCHES = 100  # whose gradients dynamic evaluation is scaled by
 
 
 class GenerationWork:
-    """A text with the network that learns to continue it; the end of the text is held out."""
+    """A text with the network that learns to continue it."""
 
     criterion = "loss_nats"
 
@@ -31,65 +35,107 @@ class GenerationWork:
         examples: CorpusExamples,
         device: torch.device,
         randomness: Randomness,
+        base: Content | None = None,
     ) -> None:
         self._config = config
         self._device = device
-        self._data = examples.data
-        held_out = int(len(examples.data) * config.data.validation_fraction)
-        self._first_held_out = len(examples.data) - held_out
+        self._corpus = corpus = read_corpus(examples, config, base.tokenizer if base else None)
+        training = config.training
+        if corpus.training.tokens < 2 * training.batch_size or not corpus.validation.tokens:
+            raise DataTooSmallError(
+                f"batch_size {training.batch_size} needs {2 * training.batch_size} tokens of "
+                f"training text and at least one held out; the text has "
+                f"{corpus.training.tokens} and {corpus.validation.tokens}"
+            )
         self._lanes = TextLanes(
-            examples.data[: self._first_held_out],
-            config.training.batch_size,
-            config.training.bptt_length,
+            corpus.tokens[: corpus.training.end],
+            training.batch_size,
+            training.bptt_length,
+            random_lengths=training.random_bptt,
         )
         self.steps_per_epoch = self._lanes.segments
-        self.network = GenerationNetwork(config, randomness).to(device)
+        self.network = GenerationNetwork(config, randomness, corpus.vocabulary_size).to(device)
+        if base is not None:
+            take_weights(self.network, base.tensors)
         self._state: HiddenState | None = None
 
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        network = self.network
+        layers = [list(layer.parameters()) for layer in network.stack.recurrent_layers()]
+        recurrent = {parameter for layer in layers for parameter in layer}
+        # Norms and the like learn with the layer above them all.
+        layers[-1] += [each for each in network.stack.parameters() if each not in recurrent]
+        return [list(network.embedding.parameters()), *layers, list(network.head.parameters())]
+
     def batch_loss(self, epoch: int, index: int) -> BatchLoss:
-        inputs_bt, targets_bt = self._lanes.segment(
-            index, seed=self._config.training.seed, epoch=epoch
-        )
-        if index == 0 or not self._config.training.carry_state:
+        training = self._config.training
+        inputs_bt, targets_bt = self._segment(epoch, index)
+        if index == 0 or not training.carry_state:
             self._state = None
-        logits_btv, state = self.network(inputs_bt.to(self._device), self._state)
+        y_bth, state = self.network.outputs(inputs_bt, self._state)
         self._state = state.detach()
-        loss = functional.cross_entropy(
-            logits_btv.flatten(0, 1).float(), targets_bt.to(self._device).flatten()
-        )
-        return BatchLoss(loss, targets_bt.numel())
+        loss = self.network.mean_loss(y_bth, targets_bt)
+        # A gradient over fewer timesteps is noisier (Merity et al. 2018).
+        scale = targets_bt.shape[1] / training.bptt_length if training.random_bptt else 1.0
+        return BatchLoss(loss, targets_bt.numel(), scale)
 
-    @torch.inference_mode()
-    def evaluate(self) -> dict[str, float]:
-        """The loss of every held-out byte, each predicted from at least the bytes before it that a
-        lane warms up on, as far as the text has them."""
+    def probe_loss(self, probe: Probe) -> Tensor:
+        inputs_bt, targets_bt = self._segment(epoch=0, index=0)
         self.network.eval()
-        held_out = len(self._data) - self._first_held_out
-        lane_length = -(-held_out // min(_EVALUATION_LANES, max(1, held_out // _WARM_UP)))
-        starts = np.arange(self._first_held_out, len(self._data), lane_length)
-        warm_up = min(_WARM_UP, self._first_held_out - 1)
-        # Targets of a lane: the warm-up, not counted, then its own bytes.
-        target_bt = starts[:, None] + np.arange(-warm_up, lane_length)
-        counted_bt = (target_bt >= starts[:, None]) & (target_bt < len(self._data))
-        target_bt = np.minimum(target_bt, len(self._data) - 1)
-        state: HiddenState | None = None
-        total = 0.0
-        for begin in range(0, target_bt.shape[1], _EVALUATION_SEGMENT):
-            columns = slice(begin, begin + _EVALUATION_SEGMENT)
-            targets = self._tokens(target_bt[:, columns])
-            logits_btv, state = self.network(self._tokens(target_bt[:, columns] - 1), state)
-            loss_n = functional.cross_entropy(
-                logits_btv.flatten(0, 1), targets.flatten(), reduction="none"
-            )
-            counted_n = torch.from_numpy(counted_bt[:, columns].ravel()).to(self._device)
-            total += float((loss_n * counted_n).double().sum())
-        return text_metrics(total / held_out)
+        y_bth, _ = self.network.outputs(inputs_bt[:_PROBED_LANES], probe=probe)
+        return self.network.mean_loss(y_bth[:, -1:], targets_bt[:_PROBED_LANES, -1:])
 
-    def _tokens(self, index_bt: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(self._data[index_bt].astype(np.int64)).to(self._device)
+    def _segment(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        seed = self._config.training.seed
+        inputs_bt, targets_bt = self._lanes.segment(index, seed=seed, epoch=epoch)
+        return inputs_bt.to(self._device), targets_bt.to(self._device)
+
+    def evaluate(self) -> dict[str, float]:
+        return self._static_metrics(self._corpus.validation)
+
+    def _static_metrics(self, part: Part) -> dict[str, float]:
+        loss = evaluation.static_loss(self.network, self._corpus.tokens, part)
+        return text_metrics(loss, max(1, part.characters) / part.tokens)
+
+    def calibrate(self) -> dict[str, float]:
+        return {}
 
     def test(self) -> dict[str, float]:
-        return {}
+        """As the job asks for; parameters of an evaluation are chosen on the validation part."""
+        metrics: dict[str, float] = {}
+        if not self._corpus.test.tokens:
+            return metrics
+        for name in self._config.data.test_evaluations:
+            match name:
+                case "static":
+                    metrics |= self._static_metrics(self._corpus.test)
+                case "cache":
+                    metrics |= self._cache_metrics()
+                case "dynamic":
+                    metrics |= self._dynamic_metrics()
+        return {f"test_{name}": value for name, value in metrics.items()}
+
+    def _cache_metrics(self) -> dict[str, float]:
+        corpus = self._corpus
+        settings = evaluation.choose_cache(self.network, corpus.tokens, corpus.validation)
+        [loss] = evaluation.cache_losses(self.network, corpus.tokens, corpus.test, [settings])
+        return {
+            "perplexity_cache": perplexity(loss),
+            "cache_flatness": settings.flatness,
+            "cache_weight": settings.weight,
+        }
+
+    def _dynamic_metrics(self) -> dict[str, float]:
+        corpus = self._corpus
+        batches = (self._segment(0, index) for index in range(self.steps_per_epoch))
+        squares = evaluation.mean_squared_gradients(
+            self.network, islice(batches, _MEASURED_BATCHES)
+        )
+        rate = evaluation.choose_dynamic_rate(
+            self.network, corpus.tokens, corpus.validation, squares
+        )
+        loss = evaluation.dynamic_loss(self.network, corpus.tokens, corpus.test, squares, rate)
+        return {"perplexity_dynamic": perplexity(loss), "dynamic_rate": rate}
 
     def carried_state(self) -> dict[str, Tensor]:
         if self._state is None:
@@ -100,8 +146,9 @@ class GenerationWork:
         return tensors
 
     def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
+        self._state = None
         if tensors:
             self._state = HiddenState(tensors["hidden"], tensors.get("cell"))
 
     def model_parts(self) -> ModelParts:
-        return ModelParts()
+        return ModelParts(tokenizer=self._corpus.tokenizer)

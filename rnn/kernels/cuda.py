@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnn.errors import InputMismatchError
-from rnn.kernels.cuda_steps import MOST_ROWS, Product, Steps, each, new_state, rows_of
+from rnn.kernels.cuda_steps import MOST_ROWS, Product, Steps, each, rows_of
 from rnn.kernels.library import Precision
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
@@ -43,6 +43,9 @@ class CudaNetwork:
         precision: float32; or bfloat16, in which weights are rounded to it, steps round what they
             multiply with them too, and cuDNN rounds that to the 10 bits of TF32. Sums, states,
             biases and gates are float32 always. int8 is computed as bfloat16: nearer, and as fast.
+
+    Raises:
+        ValueError: a stack whose cell or connections are not here (`RecurrentStack.native`).
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class CudaNetwork:
         output: nn.Linear | None = None,
         precision: Precision = "float32",
     ) -> None:
+        if not stack.native:
+            raise ValueError("the kernels have no such cell or connections")
         self._rounded = rounded = precision != "float32"
         self._device = next(stack.parameters()).device
         self._stack = _frozen(stack, rounded)
@@ -155,7 +160,7 @@ class CudaNetwork:
         rows, timesteps = x.shape[:2]
         if rows == 0:
             y_bth = torch.zeros(0, timesteps, self._stack.output_size, device=self._device)
-            return y_bth, new_state(self._stack, 0)
+            return y_bth, self._stack.initial_state(0)
         if lengths_b is not None:
             shortest, longest = int(lengths_b.min()), int(lengths_b.max())
             if not 1 <= shortest <= longest <= timesteps:
@@ -192,9 +197,11 @@ class CudaNetwork:
 
 @torch.no_grad()
 def _frozen(stack: RecurrentStack, rounded: bool) -> RecurrentStack:
-    """A copy that nobody trains; dropout's generator, which it does not use, is shared."""
+    """A copy that nobody trains; dropout's generator, which it does not use, is shared, and outputs
+    of a training are left out."""
     generator = stack.dropout.generator
-    frozen = copy.deepcopy(stack, {id(generator): generator}).eval().requires_grad_(False)
+    shared = {id(generator): generator, id(stack.outputs): None}
+    frozen = copy.deepcopy(stack, shared).eval().requires_grad_(False)
     for parameter in frozen.parameters():
         if rounded and parameter.ndim == 2:
             parameter.copy_(parameter.bfloat16())

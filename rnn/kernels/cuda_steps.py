@@ -77,7 +77,7 @@ class Steps:
         self._embedding_vd = embedding_vd
         self._output = output
         device = next(stack.parameters()).device
-        self._state = new_state(stack, MOST_ROWS)
+        self._state = stack.initial_state(MOST_ROWS)
         width = stack.output_size if output is None else output.size
         self._result = torch.zeros(MOST_ROWS, width, device=device)
         # Tokens read and tokens drawn share a place: a drawn token is the next one read.
@@ -181,19 +181,10 @@ def padded_rows(rows: int) -> int:
     return 1 << max(0, rows - 1).bit_length()
 
 
-def new_state(stack: RecurrentStack, rows: int) -> HiddenState:
-    """Zeros on the stack's device."""
-    first = stack.recurrent_layers()[0]
-    device = next(stack.parameters()).device
-    return HiddenState.zeros(
-        first.cell, len(stack.layers), rows, first.forwards.hidden_size, device=device
-    )
-
-
 def each(state: HiddenState, change: Callable[[Tensor], Tensor]) -> HiddenState:
-    """The state with the same change of all it holds, [L, B, H] each."""
-    memory_lbh = state.memory_lbm
-    return HiddenState(change(state.hidden_lbh), None if memory_lbh is None else change(memory_lbh))
+    """The state with the same change of all it holds, [L, B, ..] each."""
+    memory_lbm = state.memory_lbm
+    return HiddenState(change(state.hidden_lbh), None if memory_lbm is None else change(memory_lbm))
 
 
 def rows_of(state: HiddenState, rows: slice) -> HiddenState:

@@ -31,6 +31,9 @@ class NativeNetwork:
         precision: of the weights and of what they are multiplied with: float32, bfloat16 summed in
             float32, or int8 with one scale for each output's weights and for each row's inputs.
             States, biases and gates are float32 always.
+
+    Raises:
+        ValueError: a stack whose cell or connections are not here (`RecurrentStack.native`).
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class NativeNetwork:
         output: nn.Linear | None = None,
         precision: Precision = "float32",
     ) -> None:
+        if not stack.native:
+            raise ValueError("the kernels have no such cell or connections")
         layers = stack.recurrent_layers()
         self.precision = precision
         self._library = library

@@ -1,6 +1,7 @@
 """Forecasts of series that come with the request."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter
@@ -8,6 +9,7 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from rnn.forecasting.covariates import SeriesCovariates
 from service.api.deps import ServicesDep
 from service.api.routing import protected_router, requires
 from service.api.schemas.forecasts import ForecastAnswer, ForecastRequest
@@ -30,16 +32,18 @@ async def forecast(
 ) -> Response:
     """Mean and quantiles of the timesteps that follow each series."""
     points = _check_size(body, services.settings)
+    _check_counts(body)
     version = await served_version(services, subject, body.model, "time-series-forecasting")
     if points > THREADED_POINTS:
-        series = await run_in_threadpool(_arrays, body.series)
+        series, covariates = await run_in_threadpool(_inputs, body)
     else:
-        series = _arrays(body.series)
+        series, covariates = _inputs(body)
     forecasts = await services.engine.forecast(
         version,
         series,
         body.horizon,
         body.quantiles,
+        covariates,
         max_values=services.settings.max_forecast_values,
     )
     if forecasts.quantiles_bqt.size > THREADED_POINTS:
@@ -50,7 +54,7 @@ async def forecast(
 
 
 def _check_size(body: ForecastRequest, settings: Settings) -> int:
-    """Each field and their product; returns the number of points."""
+    """Each field and their product; returns the number of points, covariates among them."""
     if len(body.series) > settings.max_series:
         raise _too_large(f"{len(body.series)} series, the limit is {settings.max_series}")
     lengths = list(map(len, body.series))
@@ -58,7 +62,8 @@ def _check_size(body: ForecastRequest, settings: Settings) -> int:
     if longest > settings.max_series_points:
         message = f"{longest} points in one series, the limit is {settings.max_series_points}"
         raise _too_large(message, lengths.index(longest))
-    points = sum(lengths)
+    beside = [*(body.past_covariates or []), *(body.future_covariates or [])]
+    points = sum(lengths) + sum(len(values) for each in beside for values in each.values())
     if points > settings.max_request_points:
         raise _too_large(f"{points} points in all, the limit is {settings.max_request_points}")
     return points
@@ -67,6 +72,36 @@ def _check_size(body: ForecastRequest, settings: Settings) -> int:
 def _too_large(message: str, *place: int) -> ValidationError:
     fault = Fault(("body", "series", *place), message)
     return ValidationError(f"The request is too large: {message}.", faults=[fault])
+
+
+def _check_counts(body: ForecastRequest) -> None:
+    """What is given of each series is there once for each."""
+    count = len(body.series)
+    for field in ("past_covariates", "future_covariates", "static_covariates", "start"):
+        given = getattr(body, field)
+        if given is not None and len(given) != count:
+            message = f"has {len(given)} entries for {count} series"
+            raise ValidationError(f"{field} {message}.", faults=[Fault(("body", field), message)])
+
+
+def _inputs(body: ForecastRequest) -> tuple[list[np.ndarray], list[SeriesCovariates]]:
+    """The series, and what is known beside each. Raises ValidationError as `_arrays` does."""
+    nothing: list[dict[str, Any]] = [{}] * len(body.series)
+    no_time: list[datetime | None] = [None] * len(body.series)
+    return _arrays(body.series), [
+        SeriesCovariates(_by_name(past), _by_name(future), static, start)
+        for past, future, static, start in zip(
+            body.past_covariates or nothing,
+            body.future_covariates or nothing,
+            body.static_covariates or nothing,
+            body.start or no_time,
+            strict=True,
+        )
+    ]
+
+
+def _by_name(lists: dict[str, list[float | None]]) -> dict[str, np.ndarray]:
+    return {name: np.array(values, dtype=np.float64) for name, values in lists.items()}
 
 
 def _arrays(series: list[list[float | None]]) -> list[np.ndarray]:

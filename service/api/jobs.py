@@ -26,6 +26,7 @@ from service.api.schemas.jobs import (
     LogView,
     Progress,
 )
+from service.api.schemas.models import BaseModelView
 from service.auth.subjects import Scope, Subject
 from service.datasets.store import get_dataset
 from service.db.tables import Dataset, Job
@@ -36,6 +37,7 @@ from service.jobs.states import TERMINAL, JobState
 from service.jobs.store import JobRow
 from service.jobs.submission import default_model_name, fill_in
 from service.jobs.workers import choose_queue
+from service.registry.bases import find_base
 from service.registry.store import require_task
 
 router = protected_router("/jobs", tags=["jobs"])
@@ -62,9 +64,18 @@ def submit_job(
     settings = services.settings
     with services.database.transaction() as db:
         dataset = get_dataset(db, subject.workspace_id, body.dataset)
+        base = None
+        if body.base_model is not None:
+            base = find_base(db, subject.workspace_id, body.base_model, body.task)
     # Outside a transaction: it may read the whole file.
     path = services.artifacts.dataset_path(dataset.sha256)
-    config = fill_in(_config(body), dataset, path, max_parameters=settings.max_parameters)
+    config = fill_in(
+        _config(body),
+        dataset,
+        path,
+        max_parameters=settings.max_parameters,
+        base=base.config if base else None,
+    )
     with services.database.transaction() as db:
         # Locked, so that it is not deleted before the job that uses it is there.
         get_dataset(db, subject.workspace_id, dataset.id, for_update=True)
@@ -75,6 +86,7 @@ def submit_job(
             dataset_id=dataset.id,
             model_name=body.model or _name_for(db, dataset, body.task),
             config=config.model_dump(mode="json"),
+            base=base.record if base else None,
             device=body.device,
             queue=choose_queue(db, body.device, live_seconds=settings.lease_seconds),
             priority=body.priority,
@@ -247,6 +259,7 @@ def _view(row: JobRow) -> JobView:
         queue=job.queue,
         priority=job.priority,
         metadata=job.labels,
+        base_model=BaseModelView(**job.base) if job.base else None,
         config=job.config,
         created_at=job.created_at,
         started_at=job.started_at,

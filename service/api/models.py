@@ -13,6 +13,7 @@ from service.api.pagination import Page, PageDep
 from service.api.routing import idempotent, produces, protected_router, requires
 from service.api.schemas.models import (
     AliasMove,
+    BaseModelView,
     DeploymentView,
     ModelFile,
     ModelView,
@@ -209,6 +210,7 @@ def _lineage(model: Model, version: ModelVersion, aliases: dict[str, int]) -> Ve
         attempt=version.attempt,
         dataset_id=version.dataset_id,
         dataset_sha256=version.dataset_sha256,
+        base_model=BaseModelView(**version.base) if version.base else None,
         config=version.config,
         seed=version.seed,
         code_version=version.code_version,

@@ -63,9 +63,11 @@ def to_service_error(error: Exception) -> ServiceError:
         case DataTooSmallError():
             return DatasetTooSmallError(shorten(str(error)))
         case InputMismatchError():
-            return ModelInputMismatchError(shorten(str(error)))
+            faults = [Fault(("body", *error.location), str(error))] if error.location else []
+            return ModelInputMismatchError(shorten(str(error)), faults=faults)
         case ConfigError():
-            return ValidationError(shorten(str(error)))
+            faults = [Fault(("body", *error.location), str(error))] if error.location else []
+            return ValidationError(shorten(str(error)), faults=faults)
     return _internal()
 
 

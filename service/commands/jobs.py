@@ -38,6 +38,10 @@ def submit(
     model: Annotated[
         str | None, typer.Option(help="Name to publish it under. Without it: the data set's.")
     ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="A version to start from: name, name@alias or name:version."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,6 +60,8 @@ def submit(
     body |= {"task": task, "dataset": str(dataset), "device": device, "priority": priority}
     if model is not None:
         body["model"] = model
+    if base_model is not None:
+        body["base_model"] = base_model
     with connect() as client:
         job = client.post("/jobs", body)
         if as_json and not follow:

@@ -49,11 +49,12 @@ def read_labelled(batches: Iterable[Batch], roles: LabelRoles) -> Iterator[pl.Da
             text=pl.col(roles.text), label=pl.col(roles.label).str.strip_chars()
         )
         if roles.split is not None:
-            frame = frame.with_columns(split=_splits(batch, roles.split))
+            frame = frame.with_columns(split=read_splits(batch, roles.split))
         yield frame.filter(pl.col("text").str.contains(r"\S") & (pl.col("label") != ""))
 
 
-def _splits(batch: Batch, column: str) -> pl.Series:
+def read_splits(batch: Batch, column: str) -> pl.Series:
+    """The part that each row belongs to; raises for a name that is not one of `SPLIT_NAMES`."""
     if column not in batch.frame.columns:
         raise wrong(DatasetUnparseableError, batch.place(0, column), "the cell is empty")
     cells = batch.frame[column]

@@ -12,6 +12,7 @@ import polars as pl
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from service.datasets import labels, series, text
 from service.datasets.columns import Column, ColumnScan
+from service.datasets.covariates import code_static_columns
 from service.datasets.formats import Format, detect
 from service.datasets.limits import Limits
 from service.datasets.roles import Guess, guess, series_roles
@@ -119,9 +120,11 @@ def _describe_labels(
     return labels.describe(labels.read_labelled(batches, roles), roles)
 
 
-def _describe_text(path: Path, format: Format, limits: Limits, column: str) -> dict[str, Any]:
-    batches = read_batches(path, format, limits, [column])
-    return text.describe_column(text.read_texts(batches, column), column)
+def _describe_text(
+    path: Path, format: Format, limits: Limits, column: str, split: str | None = None
+) -> dict[str, Any]:
+    batches = read_batches(path, format, limits, [column] if split is None else [column, split])
+    return text.describe_column(text.read_texts(batches, column, split), column, split)
 
 
 def format_of(profile: Mapping[str, Any]) -> Format:
@@ -139,11 +142,19 @@ def fit_profile(path: Path, profile: Mapping[str, Any], config: TaskConfig) -> M
     match config:
         case ForecastingConfig():
             part, roles = "series", series_roles(config, profile)
-            if _same(profile[part], config.data, "target_column", "time_column", "series_column"):
+            found = _same(
+                profile[part], config.data, "target_column", "time_column", "series_column"
+            )
+            if found and not (roles.targets or roles.beside or config.data.calendar):
                 return profile
             batches = read_batches(path, format, limits, roles.columns)
             table = series.read_series(batches, roles)
-            new = series.describe(table, roles)
+            types = {column["name"]: column["type"] for column in profile["columns"]}
+            new = {
+                **series.describe(table, roles),
+                "dates": table.times is not None and table.times_are_dates,
+                "static_columns": code_static_columns(table, config.data, types),
+            }
         case ClassificationConfig():
             part, data = "labels", config.data
             if _same(profile[part], data, "text_column", "label_column", "split_column"):
@@ -153,10 +164,12 @@ def fit_profile(path: Path, profile: Mapping[str, Any], config: TaskConfig) -> M
             label_roles = labels.LabelRoles(data.text_column, data.label_column, data.split_column)
             new = _describe_labels(path, format, limits, label_roles)
         case GenerationConfig():
-            part, column = "text", config.data.text_column
-            if column is None or _same(profile[part], config.data, "text_column"):
+            part, column, split = "text", config.data.text_column, config.data.split_column
+            if column is None or (
+                split is None and _same(profile[part], config.data, "text_column")
+            ):
                 return profile
-            new = _describe_text(path, format, limits, column)
+            new = _describe_text(path, format, limits, column, split)
     return {**profile, part: new}
 
 

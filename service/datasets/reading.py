@@ -9,6 +9,7 @@ import polars as pl
 
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
+from service.datasets.covariates import static_values
 from service.datasets.labels import LabelRoles, read_labelled
 from service.datasets.limits import Limits
 from service.datasets.lines import BYTE_ORDER_MARK
@@ -40,7 +41,15 @@ def _series(path: Path, profile: Mapping[str, Any], config: ForecastingConfig) -
     found = profile["series"] or {}
     same_time = found.get("time_column") == roles.time
     frequency = found.get("frequency") if same_time else None
-    return SeriesExamples(table.ids, table.values, table.starts, frequency)
+    return SeriesExamples(
+        table.ids,
+        table.values,
+        table.starts,
+        config.data.frequency or frequency,
+        table.past if roles.past else None,
+        table.future if roles.future else None,
+        static_values(table, config.data.static_columns or []) if roles.static else None,
+    )
 
 
 def _texts(path: Path, profile: Mapping[str, Any], config: ClassificationConfig) -> TextExamples:
@@ -60,13 +69,16 @@ def _corpus(path: Path, profile: Mapping[str, Any], config: GenerationConfig) ->
         data = np.fromfile(path, dtype=np.uint8)
         starts_with_mark = bytes(data[: len(BYTE_ORDER_MARK)]) == BYTE_ORDER_MARK
         return CorpusExamples(data[len(BYTE_ORDER_MARK) :] if starts_with_mark else data)
-    batches = read_batches(path, format_of(profile), Limits.none(), [column])
-    whole = bytearray()
-    for texts in read_texts(batches, column):
-        for text in texts:
-            whole += text.encode("utf-8")
-            whole += b"\n"
-    return CorpusExamples(np.frombuffer(whole, dtype=np.uint8))
+    split = config.data.split_column
+    columns = [column] if split is None else [column, split]
+    batches = read_batches(path, format_of(profile), Limits.none(), columns)
+    parts = {"train": bytearray(), "validation": bytearray(), "test": bytearray()}
+    for frame in read_texts(batches, column, split):
+        for text, part in frame.iter_rows():
+            parts[part] += text.encode("utf-8") + b"\n"
+    whole = np.frombuffer(b"".join(parts.values()), dtype=np.uint8)
+    training, validation, test = map(len, parts.values())
+    return CorpusExamples(whole, None if split is None else (training, validation, test))
 
 
 def preview(path: Path, profile: Mapping[str, Any], rows: int) -> list[dict[str, Any]]:

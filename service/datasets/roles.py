@@ -1,10 +1,11 @@
 """Decides which column holds what: guessed from names and types, or as a configuration says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
+from rnn.config.forecasting import ForecastingData
 from service.datasets.columns import Column
 from service.datasets.labels import SPLIT_NAMES, LabelRoles
 from service.datasets.names import LABELS, SERIES, SPLITS, TARGETS, TEXTS, TIMES, first_named
@@ -18,6 +19,7 @@ ROW_NUMBERS = frozenset({"column_1", "unnamed: 0", "index", "row"})
 MAX_LABELS_BY_TYPE = 50
 LONG_TEXT_CHARS = 12
 MAX_SERIES_BY_TYPE = 3  # columns to try: each takes one more pass over the file
+ALL_COLUMNS = ["*"]
 MAX_CANDIDATES = 100  # a table of more numbers without a time is no series
 
 
@@ -161,14 +163,16 @@ def assign_columns(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig
     """
     match config:
         case ForecastingConfig():
-            data = _assign(config.data, profile, "series", _FORECASTING)
+            data = _assign_series(config.data, profile)
             _refuse_undecided(data.time_column, profile)
         case ClassificationConfig():
             data = _assign(config.data, profile, "labels", _CLASSIFICATION)
         case GenerationConfig():
             if profile["format"] == "text":
                 if config.data.text_column is not None:
-                    raise _refused("text_column", "the data set is plain text and has no columns")
+                    raise refused("text_column", "the data set is plain text and has no columns")
+                if config.data.split_column is not None:
+                    raise refused("split_column", "the data set is plain text and has no columns")
                 return config
             data = _assign(config.data, profile, "text", _GENERATION)
     return config.model_copy(update={"data": data})
@@ -186,10 +190,77 @@ _CLASSIFICATION: _Wanted = {
     "label_column": (("text", "number", "time"), True),
     "split_column": (("text",), False),
 }
-_GENERATION: _Wanted = {"text_column": (("text", "number", "time"), True)}
+_GENERATION: _Wanted = {
+    "text_column": (("text", "number", "time"), True),
+    "split_column": (("text",), False),
+}
 
 
-def _assign(data: Any, profile: Mapping[str, Any], part: str, wanted: _Wanted) -> Any:
+def _assign_series(data: ForecastingData, profile: Mapping[str, Any]) -> ForecastingData:
+    types = {column["name"]: column["type"] for column in profile["columns"]}
+    target = data.target_column or (profile["series"] or {}).get("target_column")
+    beside = _covariates(data, types, "list" if types.get(target) == "list" else "number")
+    targets = data.target_columns
+    if targets is None:
+        return cast("ForecastingData", _assign(data, profile, "series", _FORECASTING, beside))
+    if data.target_column is not None:
+        raise refused("target_columns", "and target_column are given: one of them is enough")
+    wanted = {field: rule for field, rule in _FORECASTING.items() if field != "target_column"}
+    named = [] if targets == ALL_COLUMNS else targets
+    data = _assign(data, profile, "series", wanted, [*beside, *named])
+    taken = {*beside, data.time_column, data.series_column}
+    numbers = [name for name, type_ in types.items() if type_ == "number" and name not in taken]
+    if targets == ALL_COLUMNS:
+        named = [name for name in numbers if name.lower() not in ROW_NUMBERS] or numbers
+    if not named:
+        raise refused("target_columns", "the data set has no numeric column left")
+    for place, name in enumerate(named):
+        _check_entry("target_columns", place, name, types, numbers, {*taken, *named[:place]})
+    return data.model_copy(update={"target_columns": named})
+
+
+def _covariates(data: ForecastingData, types: Mapping[str, str], values: str) -> list[str]:
+    """The columns that stand beside the target, each of a kind that its field may name: those with
+    a value for each timestep are of the type `values`, as the target is."""
+    beside: list[str] = []
+    for field in ("past_covariates", "future_covariates", "static_covariates"):
+        allowed = ("number", "text") if field == "static_covariates" else (values,)
+        possible = [name for name, type_ in types.items() if type_ in allowed]
+        for place, name in enumerate(getattr(data, field)):
+            taken = {*beside, data.target_column, data.time_column, data.series_column}
+            _check_entry(field, place, name, types, possible, taken)
+            beside.append(name)
+    return beside
+
+
+def _check_entry(
+    field: str,
+    place: int,
+    name: str,
+    types: Mapping[str, str],
+    possible: Sequence[str],
+    taken: Collection[str | None],
+) -> None:
+    if name in taken:
+        raise refused(field, f"{shown(name)} is used for two things", place)
+    if name not in possible:
+        listed = ", ".join(possible[:20]) or "none"
+        message = f"{shown(name)} {_what_it_is(name, types)}; possible columns: {listed}"
+        raise refused(field, message, place)
+
+
+def _what_it_is(name: str, types: Mapping[str, str]) -> str:
+    return f"holds {types[name]}" if name in types else "is no column of the data set"
+
+
+def _assign(
+    data: Any,
+    profile: Mapping[str, Any],
+    part: str,
+    wanted: _Wanted,
+    beside: Sequence[str] = (),
+) -> Any:
+    """`beside`: columns that the caller wants for something else than what is assigned here."""
     types = {column["name"]: column["type"] for column in profile["columns"]}
     found = profile[part] or {}
     update: dict[str, str | None] = {}
@@ -198,18 +269,20 @@ def _assign(data: Any, profile: Mapping[str, Any], part: str, wanted: _Wanted) -
         listed = ", ".join(candidates[:20]) or "none"
         said = getattr(data, field)
         if said is not None and said not in candidates:
-            what = f"holds {types[said]}" if said in types else "is no column of the data set"
-            raise _refused(field, f"{shown(said)} {what}; possible columns: {listed}")
+            message = f"{shown(said)} {_what_it_is(said, types)}; possible columns: {listed}"
+            raise refused(field, message)
         update[field] = said if said is not None else found.get(field)
+        if said is None and update[field] in beside:
+            update[field] = None
         if needed and update[field] is None:
-            raise _refused(field, f"must be chosen; possible columns: {listed}")
+            raise refused(field, f"must be chosen; possible columns: {listed}")
     names = [name for name in update.values() if name is not None]
     for field, name in update.items():
         if name is not None and names.count(name) > 1:
             if getattr(data, field) is None and not wanted[field][1]:
                 update[field] = None  # the caller wants this column for something else
             elif getattr(data, field) is not None:
-                raise _refused(field, f"{shown(name)} is used for two things")
+                raise refused(field, f"{shown(name)} is used for two things")
             names = [each for each in update.values() if each is not None]
     return data.model_copy(update=update)
 
@@ -217,12 +290,13 @@ def _assign(data: Any, profile: Mapping[str, Any], part: str, wanted: _Wanted) -
 def _refuse_undecided(time: str | None, profile: Mapping[str, Any]) -> None:
     for column in profile["columns"]:
         if column["name"] == time and column["type"] == "time" and column["format"] is None:
-            raise _refused("time_column", f"{shown(time)}: {UNDECIDED}")
+            raise refused("time_column", f"{shown(time)}: {UNDECIDED}")
 
 
-def _refused(field: str, message: str) -> ValidationError:
+def refused(field: str, message: str, *place: int) -> ValidationError:
+    """The error for a field of a configuration's data, or for one entry of its list."""
     return ValidationError(
-        f"data.{field} {message}", faults=[Fault(("body", "data", field), message)]
+        f"data.{field} {message}", faults=[Fault(("body", "data", field, *place), message)]
     )
 
 
@@ -231,6 +305,16 @@ def series_roles(config: ForecastingConfig, profile: Mapping[str, Any]) -> Serie
     columns = {column["name"]: column for column in profile["columns"]}
     data = config.data
     form = columns[data.time_column].get("format") if data.time_column else None
-    assert data.target_column is not None, "assign_columns comes first"
-    wide = columns[data.target_column]["type"] == "list"
-    return SeriesRoles(data.target_column, data.time_column, data.series_column, form, wide)
+    assert data.target_column or data.target_columns, "assign_columns comes first"
+    wide = data.target_column is not None and columns[data.target_column]["type"] == "list"
+    return SeriesRoles(
+        data.target_column,
+        data.time_column,
+        data.series_column,
+        form,
+        wide,
+        tuple(data.target_columns or ()),
+        tuple(data.past_covariates),
+        tuple(data.future_covariates),
+        tuple(data.static_covariates),
+    )

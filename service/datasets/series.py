@@ -1,12 +1,13 @@
 """Numeric series out of a table: read, put in order of time, described.
 
-Long form: a row is one timestep, of one series or, with a series column, of many. Wide form (JSON
-Lines): a row is one series, its values a list. Missing values stay missing (NaN); timesteps that
-are absent altogether are counted as gaps and not filled.
+Long form: a row is one timestep, of one series or, with a series column, of many; several target
+columns make as many series of each. Wide form (JSON Lines): a row is one series, its values a list.
+Covariates stand beside the values, in either form. Missing values stay missing (NaN); timesteps
+that are absent altogether are counted as gaps and not filled.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -34,27 +35,44 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SeriesRoles:
-    """Which columns hold what. `target` is None where a file has several that could be it."""
+    """Which columns hold what. `target` is None where a file has several that could be it, and
+    where `targets` says that several are: they are then series of their own."""
 
     target: str | None
     time: str | None
     series: str | None
     time_format: str | None = None  # None: the time column holds numbers
     wide: bool = False
+    targets: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
-        return [name for name in (self.target, self.time, self.series) if name is not None]
+        one = [name for name in (self.target, self.time, self.series) if name is not None]
+        return [*one, *self.targets, *self.beside]
+
+    @property
+    def beside(self) -> list[str]:
+        return [*self.past, *self.future, *self.static]
 
 
 @dataclass(frozen=True)
 class SeriesTable:
-    """All series of a file. `times` (microseconds, or plain numbers) is None without a column."""
+    """All series of a file. `times` (microseconds, or plain numbers) is None without a column.
+
+    `past` and `future` are [T, covariates] for each series; `static` holds for each the cells of
+    its static columns as they are written.
+    """
 
     ids: list[str]
     values: list[Floats]
     times: list[Integers] | None
     times_are_dates: bool
+    past: list[Floats] = field(default_factory=list)
+    future: list[Floats] = field(default_factory=list)
+    static: list[list[str | None]] = field(default_factory=list)
 
     @property
     def shares_times(self) -> bool:
@@ -75,7 +93,8 @@ def read_series(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
     """Gathers the series, each sorted by time, in order of their first appearance.
 
     Raises `DatasetUnparseableError` naming the row for a time that is missing or that stands twice
-    in one series, and for a series without values.
+    in one series, for a series without values, for a covariate of another length than its series
+    and a static one that changes within it.
     """
     return _read_wide(batches, roles) if roles.wide else _read_long(batches, roles)
 
@@ -85,6 +104,9 @@ def _read_wide(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
     ids: list[str] = []
     values: list[Floats] = []
     starts: list[Integers] = []
+    past: list[Floats] = []
+    future: list[Floats] = []
+    static: list[list[str | None]] = []
     seen: dict[str, int] = {}
     for batch in batches:
         targets = _column(batch, roles.target)
@@ -92,7 +114,7 @@ def _read_wide(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
         times = _times(batch, roles) if roles.time else None
         for index, cell in enumerate(targets):
             place = batch.place(index, roles.target)
-            series = None if cell is None else cell.cast(pl.Float64).to_numpy().astype(np.float64)
+            series = None if cell is None else _list_values(cell)
             if series is None or not np.isfinite(series).any():
                 raise wrong(DatasetUnparseableError, place, "the series holds no value")
             name = str(place.row) if names is None else names[index]
@@ -104,9 +126,32 @@ def _read_wide(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
             seen[name] = place.row
             ids.append(name)
             values.append(series)
+            past.append(_lists(batch, index, roles.past, len(series)))
+            future.append(_lists(batch, index, roles.future, len(series)))
+            static.append([_column(batch, column)[index] for column in roles.static])
             if times is not None:
                 starts.append(times[index : index + 1])
-    return SeriesTable(ids, values, starts or None, times_are_dates=True)
+    return SeriesTable(
+        ids, values, starts or None, times_are_dates=True, past=past, future=future, static=static
+    )
+
+
+def _lists(batch: Batch, index: int, columns: Sequence[str], length: int) -> Floats:
+    """[length, columns] of one row's lists; a list that is not there is missing throughout."""
+    found = np.full((length, len(columns)), np.nan)
+    for number, column in enumerate(columns):
+        cell = _column(batch, column)[index]
+        if cell is None:
+            continue
+        if len(cell) != length:
+            message = f"the list has {len(cell)} values, and its series has {length}"
+            raise wrong(DatasetUnparseableError, batch.place(index, column), message)
+        found[:, number] = _list_values(cell)
+    return found
+
+
+def _list_values(cell: pl.Series) -> Floats:
+    return cell.cast(pl.Float64).to_numpy().astype(np.float64)
 
 
 def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
@@ -115,16 +160,16 @@ def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
     time_parts: list[Integers] = []
     value_parts: list[Floats] = []
     line_parts: list[Integers] = []
+    static = _StaticCells(roles.static)
+    targets = roles.targets or ((roles.target,) if roles.target else ())
     for batch in batches:
-        count = len(batch.lines)
         if roles.series:
             code_parts.append(_codes(batch, roles.series, codes))
         if roles.time:
             time_parts.append(_times(batch, roles))
             line_parts.append(np.array(batch.lines, dtype=np.int64))
-        value_parts.append(
-            _numbers(batch, roles.target) if roles.target else np.full(count, np.nan)
-        )
+        value_parts.append(_table(batch, [*targets, *roles.past, *roles.future]))
+        static.add(batch, code_parts[-1] if roles.series else None)
     values = np.concatenate(value_parts)
     ids = list(codes) if roles.series else ["1"]
     groups = np.concatenate(code_parts) if roles.series else np.zeros(len(values), dtype=np.int64)
@@ -142,12 +187,76 @@ def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
     if times is not None and not dates:
         scale = number_to_microseconds(times)
         dates, times = scale is not None, times * (scale or 1)
-    return SeriesTable(
+    target_values, past, future = np.split(
+        values, [len(targets), len(targets) + len(roles.past)], axis=1
+    )
+    if not targets:
+        target_values = np.full((len(values), 1), np.nan)
+    each = np.split(target_values, cuts)
+    table = SeriesTable(
         ids,
-        np.split(values, cuts),
+        [series[:, 0].copy() for series in each],
         None if times is None else np.split(times, cuts),
         times_are_dates=dates,
+        past=np.split(past, cuts),
+        future=np.split(future, cuts),
+        static=static.of_series(len(ids)),
     )
+    return _of_each_target(table, roles, each) if roles.targets else table
+
+
+def _of_each_target(table: SeriesTable, roles: SeriesRoles, each: list[Floats]) -> SeriesTable:
+    """One series of each target column [T, targets] of each series: named after its column, with
+    the series' name before it where there are several."""
+    count = len(roles.targets)
+    repeated = np.repeat(np.arange(len(table.ids)), count)
+    return SeriesTable(
+        [
+            name if roles.series is None else f"{series}.{name}"
+            for series in table.ids
+            for name in roles.targets
+        ],
+        [values[:, number].copy() for values in each for number in range(count)],
+        None if table.times is None else [table.times[index] for index in repeated],
+        times_are_dates=table.times_are_dates,
+        past=[table.past[index] for index in repeated],
+        future=[table.future[index] for index in repeated],
+        static=[table.static[index] for index in repeated],
+    )
+
+
+class _StaticCells:
+    """The one value that each series has in each static column."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        # Of each column by the number of the series: the cell, and the row that it stands on.
+        self._found: dict[str, dict[int, tuple[str, int]]] = {column: {} for column in columns}
+
+    def add(self, batch: Batch, codes: Integers | None) -> None:
+        for column, found in self._found.items():
+            frame = pl.DataFrame(
+                {
+                    "code": np.zeros(len(batch.lines), dtype=np.int64) if codes is None else codes,
+                    "cell": _column(batch, column),
+                }
+            ).with_row_index()
+            different = frame.drop_nulls().unique(["code", "cell"], keep="first")
+            for index, code, cell in different.sort("index").iter_rows():
+                place = batch.place(index, column)
+                value, row = found.setdefault(code, (cell, place.row))
+                if value != cell:
+                    message = (
+                        f"{shown(cell)}, and row {row} of the same series says {shown(value)}: a "
+                        "static covariate has one value a series"
+                    )
+                    raise wrong(DatasetUnparseableError, place, message)
+
+    def of_series(self, count: int) -> list[list[str | None]]:
+        """Of each series the cells in the order of the columns; None where all were empty."""
+        return [
+            [found[number][0] if number in found else None for found in self._found.values()]
+            for number in range(count)
+        ]
 
 
 def _twice(
@@ -212,10 +321,13 @@ def _times(batch: Batch, roles: SeriesRoles) -> Integers:
     return times.to_numpy().astype(np.int64)
 
 
-def _numbers(batch: Batch, name: str) -> Floats:
-    cells = _column(batch, name)
-    numbers = cells.str.strip_chars().cast(pl.Float64, strict=False)
-    return numbers.to_numpy().astype(np.float64)
+def _table(batch: Batch, names: Sequence[str]) -> Floats:
+    """[rows, names] numbers, NaN where a cell is empty."""
+    table = np.empty((len(batch.lines), len(names)))
+    for number, name in enumerate(names):
+        cells = _column(batch, name)
+        table[:, number] = cells.str.strip_chars().cast(pl.Float64, strict=False).to_numpy()
+    return table
 
 
 def _missing(batch: Batch, index: int, column: str | None) -> Exception:
@@ -234,7 +346,8 @@ def describe(table: SeriesTable, roles: SeriesRoles) -> dict[str, Any]:
         elif roles.time is not None and first_named(("year",), [roles.time]):
             name = "1y"
     season = season_of(name)
-    if season is None and roles.target is not None:
+    has_target = roles.target is not None or bool(roles.targets)
+    if season is None and has_target:
         season = find_season(table.values)
     return {
         "series": len(table.ids),
@@ -245,7 +358,7 @@ def describe(table: SeriesTable, roles: SeriesRoles) -> dict[str, Any]:
         "frequency": name,
         "season_length": season,
         "gaps": gaps,
-        "missing": missing if roles.target is not None else 0,
+        "missing": missing if has_target else 0,
         "target_column": roles.target,
         "time_column": roles.time,
         "series_column": roles.series,

@@ -1,6 +1,7 @@
 """Running text: a whole file of it, or one column of a table."""
 
 import codecs
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from service.datasets.batches import Batch
+from service.datasets.labels import read_splits
 from service.datasets.lines import BYTE_ORDER_MARK, not_utf8
 from service.errors import (
     DatasetEmptyError,
@@ -67,24 +69,42 @@ def _on_line(
     return kind(f"line {line}: {message}", faults=[Fault(("body", "file", line), message)])
 
 
-def read_texts(batches: Iterable[Batch], column: str) -> Iterator[pl.Series]:
-    """The texts of a column, in order; rows without one are left out."""
+def read_texts(
+    batches: Iterable[Batch], column: str, split_column: str | None = None
+) -> Iterator[pl.DataFrame]:
+    """Frames of `text` and `split` of a column's texts, in order; rows without one are left out.
+
+    Without a split column all is for training. Raises `DatasetUnparseableError` naming the row for
+    a split of an unknown name.
+    """
     for batch in batches:
         if column in batch.frame.columns:
-            yield batch.frame[column].drop_nulls()
+            splits = pl.lit("train") if split_column is None else read_splits(batch, split_column)
+            frame = batch.frame.select(text=pl.col(column))
+            yield frame.with_columns(split=splits).drop_nulls("text")
 
 
-def describe_column(texts: Iterable[pl.Series], column: str) -> dict[str, Any]:
-    """The part `text` of a table's profile: its texts are read with a line's end after each."""
-    characters = size = rows = lines = 0
-    for series in texts:
-        characters += int(series.str.len_chars().sum())
-        size += int(series.str.len_bytes().sum())
-        lines += int(series.str.count_matches("\n", literal=True).sum())
-        rows += len(series)
+def describe_column(
+    frames: Iterable[pl.DataFrame], column: str, split_column: str | None = None
+) -> dict[str, Any]:
+    """The part `text` of a table's profile: its texts are read with a line's end after each.
+
+    `splits` are the bytes of each part, where there is a split column.
+    """
+    characters = rows = lines = 0
+    splits: Counter[str] = Counter()
+    for frame in frames:
+        texts = frame["text"]
+        characters += int(texts.str.len_chars().sum())
+        lines += int(texts.str.count_matches("\n", literal=True).sum())
+        rows += len(texts)
+        sizes = frame.group_by("split").agg(pl.col("text").str.len_bytes().sum() + pl.len())
+        splits.update(dict(sizes.iter_rows()))
     return {
         "characters": characters + rows,
-        "bytes": size + rows,
+        "bytes": splits.total(),
         "lines": lines + rows,
         "text_column": column,
+        "split_column": split_column,
+        "splits": dict(splits) if split_column is not None else None,
     }

@@ -104,6 +104,7 @@ class Job(InWorkspace, Base):
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
     model_name: Mapped[str]
     config: Mapped[dict[str, Any]]  # resolved: rnn.config.TaskConfig, nothing left to guess
+    base: Mapped[dict[str, Any] | None]  # service.registry.bases.BaseRecord: what it starts from
     device: Mapped[str]  # auto | cpu | cuda, as asked
     queue: Mapped[str]  # cpu | gpu: which workers may claim it
     priority: Mapped[int] = mapped_column(server_default=text("0"))
@@ -198,6 +199,7 @@ class ModelVersion(WithId, Base):
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id"))
     dataset_sha256: Mapped[str | None]
     config: Mapped[dict[str, Any]]
+    base: Mapped[dict[str, Any] | None]  # as its job's
     seed: Mapped[int]
     code_version: Mapped[str]
     metrics: Mapped[dict[str, Any]]

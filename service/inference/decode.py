@@ -47,7 +47,7 @@ class _Row:
         self.seen = list(dict.fromkeys(prompt))  # all that the repetition penalty needs to know
         self.random = torch.Generator().manual_seed(request.seed + index)
         self._index = index
-        self._decoder = generation.model.decoder()
+        self._decoder = generation.model.decoder(request.prompt)
         self._stops = StopFilter(request.stop)
         self._tokens = 0
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from rnn.forecasting.covariates import SeriesCovariates
 from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError, ValidationError
 from service.inference.generation import Generation
@@ -136,10 +137,12 @@ class Engine:
         series: Sequence[np.ndarray],
         horizon: int | None,
         quantiles: Sequence[float],
+        covariates: Sequence[SeriesCovariates],
         *,
         max_values: int,
     ) -> Forecasts:
-        """`horizon` None: the one that the network was trained for.
+        """`horizon` None: the one that the network was trained for. `covariates` are those of each
+        series.
 
         Raises ValidationError where the answer would hold more than `max_values` numbers.
         """
@@ -153,7 +156,7 @@ class Engine:
                         f"The answer would hold {values} numbers, the limit is {max_values}: "
                         "ask for fewer series, timesteps or quantiles."
                     )
-                turns = forecast_in_turns(model, series, steps, quantiles)
+                turns = forecast_in_turns(model, series, steps, quantiles, covariates)
                 mean_bt, quantiles_bqt = await self._work(turns)
                 return Forecasts(steps, mean_bt, quantiles_bqt)
 

@@ -138,6 +138,7 @@ def _load_and_warm(folder: Path, sha256: str) -> "Model":
     from rnn.checkpoint import load_model, manifest_sha256
     from rnn.classification.predictor import Classifier
     from rnn.errors import CheckpointError
+    from rnn.forecasting.covariates import unknown_covariates
     from rnn.forecasting.predictor import Forecaster
 
     found = manifest_sha256(folder)
@@ -146,7 +147,8 @@ def _load_and_warm(folder: Path, sha256: str) -> "Model":
     model = load_model(folder, device="cpu")
     with torch.inference_mode():
         if isinstance(model, Forecaster):
-            model.forecast([np.zeros(1)], 1, [model.quantile_levels[0]])
+            nothing = unknown_covariates(model.config.data, timesteps=1, horizon=1)
+            model.forecast([np.zeros(1)], 1, [model.quantile_levels[0]], [nothing])
         elif isinstance(model, Classifier):
             model.classify(["warm"])
         else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnn.errors import InputMismatchError
+from rnn.forecasting.covariates import SeriesCovariates, check_covariates
 
 if TYPE_CHECKING:  # imports torch
     from rnn.classification.predictor import Classifier
@@ -19,14 +20,18 @@ def forecast_in_turns(
     series: Sequence[np.ndarray],
     horizon: int,
     quantiles: Sequence[float],
+    covariates: Sequence[SeriesCovariates],
 ) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
     """Returns mean_bt and quantiles_bqt. Raises InputMismatchError naming what does not fit."""
+    # All at once first: in an error the series have the numbers that the caller gave them.
+    check_covariates(series, covariates, model.config.data, horizon)
     means, bands = [], []
     for start in range(0, len(series), ROWS_PER_TURN):
         if start:
             yield
         with np.errstate(over="ignore", invalid="ignore"):  # seen below, and told to the caller
-            result = model.forecast(series[start : start + ROWS_PER_TURN], horizon, quantiles)
+            rows = slice(start, start + ROWS_PER_TURN)
+            result = model.forecast(series[rows], horizon, quantiles, covariates[rows])
         means.append(result.mean_bt)
         bands.append(result.quantiles_bqt)
     mean_bt, quantiles_bqt = np.concatenate(means), np.concatenate(bands)

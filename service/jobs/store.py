@@ -12,6 +12,7 @@ from service.db.tables import Job, JobEvent, ModelVersion, Workspace
 from service.errors import ConflictError, NotFoundError, QuotaExceededError
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.transitions import Attempt, NewEvent, append, move, write
+from service.registry.bases import BaseRecord
 from service.registry.store import require_task
 
 
@@ -31,6 +32,7 @@ def submit(
     dataset_id: UUID,
     model_name: str,
     config: dict[str, Any],
+    base: BaseRecord | None = None,
     device: str,
     queue: str,
     priority: int,
@@ -60,6 +62,7 @@ def submit(
         dataset_id=dataset_id,
         model_name=model_name,
         config=config,
+        base=base,
         device=device,
         queue=queue,
         priority=priority,

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from rnn.config import TaskConfig
+from rnn.inherit import inherit
 from rnn.resolve import parameter_count, resolve
 from service.datasets.profile import fit_profile
 from service.datasets.roles import assign_columns
@@ -16,14 +17,25 @@ from service.errors import Fault, ValidationError
 MAX_NAME = 64
 
 
-def fill_in(config: TaskConfig, dataset: Dataset, path: Path, *, max_parameters: int) -> TaskConfig:
-    """The configuration with every choice that depends on the data made.
+def fill_in(
+    config: TaskConfig,
+    dataset: Dataset,
+    path: Path,
+    *,
+    max_parameters: int,
+    base: TaskConfig | None = None,
+) -> TaskConfig:
+    """The configuration with every choice that depends on the data, or on the network that the
+    training starts from, made.
 
     The file at `path` is read only where the caller names other columns than were found in it.
 
     Raises ValidationError for a data set of another kind or a network beyond `max_parameters`, and
-    DataTooSmallError (of `rnn`) where the data cannot fill what was asked for.
+    of `rnn` DataTooSmallError where the data cannot fill what was asked for, and ConfigError where
+    that contradicts the base.
     """
+    if base is not None:
+        config = inherit(config, base)
     if not _names_columns(config):
         _require_kind(config.task, dataset)
     assigned = assign_columns(config, dataset.profile)
@@ -49,7 +61,11 @@ def default_model_name(dataset_name: str, task: str, *, taken: bool) -> str:
 
 
 def _names_columns(config: TaskConfig) -> bool:
-    return any(value is not None for name, value in config.data if name.endswith("_column"))
+    return any(
+        value is not None
+        for name, value in config.data
+        if name.endswith("_column") or name == "target_columns"
+    )
 
 
 def _require_kind(task: str, dataset: Dataset) -> None:

@@ -86,6 +86,7 @@ def register_version(
             select(Dataset.sha256).where(Dataset.id == job.dataset_id)
         ).scalar_one(),
         config=job.config,
+        base=job.base,
         seed=job.config["training"]["seed"],
         code_version=code_version,
         metrics=metrics,

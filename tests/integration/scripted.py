@@ -46,6 +46,7 @@ def train(
     device: str,
     control: Control,
     resume: Path | None,
+    base: Path | None = None,
 ) -> Iterator[Event]:
     """`max_steps` steps; the "weights" are a digest of all of them."""
     state = {"step": 0, "weights": "", "resumed": resume is not None}

@@ -5,11 +5,19 @@ conversion that says what it takes: use `Id` and `Timestamp`, and `Field(strict=
 enum. NUL and lone surrogates never get here: `service.api.strict_json` refuses them.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 
 class StrictBody(BaseModel):
@@ -33,6 +41,19 @@ def _is_text(value: Any) -> Any:
     return value
 
 
+def _in_utc(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        return time.replace(tzinfo=UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
+
+
 Id = Annotated[UUID, Field(strict=False)]
 Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
+# As data sets write it: a date alone will do, and without an offset it counts as UTC.
+SeriesTime = Annotated[
+    datetime, Field(strict=False), BeforeValidator(_is_text), AfterValidator(_in_utc)
+]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]

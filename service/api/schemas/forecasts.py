@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWr
 from pydantic.functional_validators import WrapValidator
 from pydantic_core import InitErrorDetails
 
-from service.api.schemas.base import StrictBody, View
+from service.api.schemas.base import SeriesTime, StrictBody, View
 from service.api.schemas.models import AnsweringModel, ModelReference
 
 Series = Annotated[list[float | None], Field(min_length=1)]
@@ -15,9 +15,21 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 def _one_or_many(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Reads a flat list as one series; its errors name the places as the client wrote them."""
+    """Reads a flat list as one series."""
     if not isinstance(value, list) or not value or isinstance(value[0], list):
         return validate(value)
+    return _validate_one(value, validate)
+
+
+def _one_or_each(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Reads what is not in a list as that of one series."""
+    if isinstance(value, list) or value is None:
+        return validate(value)
+    return _validate_one(value, validate)
+
+
+def _validate_one(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Its errors name the places as the client wrote them."""
     try:
         return validate([value])
     except ValidationError as error:
@@ -39,6 +51,16 @@ def _rising(levels: list[float]) -> list[float]:
     return levels
 
 
+NumbersOfEach = Annotated[
+    list[dict[str, Series]] | None,
+    WrapValidator(
+        _one_or_each,
+        json_schema_input_type=list[dict[str, Series]] | dict[str, Series] | None,
+    ),
+]
+Static = dict[str, float | str | None]
+
+
 class ForecastRequest(StrictBody):
     """One or many series, each with its newest value last."""
 
@@ -54,6 +76,34 @@ class ForecastRequest(StrictBody):
     ]
     horizon: int | None = Field(
         None, ge=1, le=10_000, description="Timesteps; null: all that the model was trained for."
+    )
+    past_covariates: NumbersOfEach = Field(
+        None,
+        description="For each series an object of lists by name, as long as the series; or one "
+        "object for one series. What a model reads says its version's configuration.",
+        examples=[[{"visitors": [20, 30, 30, 10, None, 40]}]],
+    )
+    future_covariates: NumbersOfEach = Field(
+        None,
+        description="Likewise, each list as long as the series and the horizon together.",
+    )
+    static_covariates: Annotated[
+        list[Static] | None,
+        WrapValidator(_one_or_each, json_schema_input_type=list[Static] | Static | None),
+    ] = Field(
+        None,
+        description="For each series an object of numbers or words by name; a word that was not "
+        "there in training counts as missing.",
+        examples=[[{"region": "north"}]],
+    )
+    start: Annotated[
+        list[SeriesTime] | None,
+        WrapValidator(_one_or_each, json_schema_input_type=list[SeriesTime] | SeriesTime | None),
+    ] = Field(
+        None,
+        description="Time of each series' first value, for a model that reads the calendar; "
+        "without an offset it counts as UTC.",
+        examples=["2024-01-31T12:00:00"],
     )
     quantiles: Annotated[list[Level], AfterValidator(_rising)] = Field(
         [0.1, 0.5, 0.9],

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from rnn.config import ClassificationConfig, Config, ForecastingConfig, GenerationConfig
 from service.api.schemas.base import Id, View
+from service.api.schemas.models import BaseModelView, ModelReference
 from service.jobs.states import JobState
 from service.registry.references import NAME_PATTERN
 
@@ -24,6 +25,11 @@ class JobFields(Config):
         None,
         pattern=NAME_PATTERN,
         description="Name to publish the trained network under; null: from the data set's name.",
+    )
+    base_model: ModelReference | None = Field(
+        None,
+        description="A version to start from, of the same task, or of text-generation for "
+        "text-classification: its weights, and all choices that they depend on.",
     )
     device: DeviceName = Field(
         "auto", description="Where to train; auto: on a GPU if a worker has one."
@@ -90,6 +96,7 @@ class JobView(View):
     queue: str
     priority: int
     metadata: dict[str, str]
+    base_model: BaseModelView | None = Field(description="The version that it starts from.")
     config: dict[str, Any] = Field(description="Resolved: nothing is left open.")
     created_at: datetime
     started_at: datetime | None

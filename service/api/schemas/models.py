@@ -34,6 +34,14 @@ class AnsweringModel(View):
     version: int
 
 
+class BaseModelView(View):
+    """The version that a training started from, or will start from."""
+
+    name: str
+    version: int
+    sha256: str = Field(description="Of its manifest, as long as there is one.")
+
+
 class ModelView(View):
     id: UUID
     name: str
@@ -62,6 +70,7 @@ class VersionView(View):
     attempt: int = Field(description="Which execution of the job trained it.")
     dataset_id: UUID | None
     dataset_sha256: str | None
+    base_model: BaseModelView | None = Field(description="Null: from random weights.")
     config: dict[str, Any] = Field(description="Every choice, as it was trained.")
     seed: int
     code_version: str

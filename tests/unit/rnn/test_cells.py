@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rnn.cells import CellState, CellWeights, mingru_cell, minlstm_cell, positive
+from rnn.cells import CELLS, CellState, CellWeights, positive
 from rnn.plain import minimal_parts
 
 
@@ -30,16 +30,16 @@ def test_positive_is_shifted_above_zero_and_a_sigmoid_below(preact: float, expec
 
 def test_mingru_moves_by_its_update_gate_towards_the_candidate() -> None:
     # sigmoid(ln 3) = 3/4; 1/4 * 8 + 3/4 * (1.5 + 0.5)
-    end = mingru_cell(X, state(8), biases_only(1.0986122886681098, 1.5))
+    end = CELLS["mingru"](X, state(8), biases_only(1.0986122886681098, 1.5))
     assert float(end.hidden_bh) == pytest.approx(3.5)
 
 
 def test_minlstm_gates_are_shares() -> None:
     # f = 3/4, i = 1/4, shares 3/4 and 1/4; 3/4 * 8 + 1/4 * 2
-    end = minlstm_cell(X, state(8), biases_only(1.0986122886681098, -1.0986122886681098, 1.5))
+    end = CELLS["minlstm"](X, state(8), biases_only(1.0986122886681098, -1.0986122886681098, 1.5))
     assert float(end.hidden_bh) == pytest.approx(6.5)
     # f = 1/2, i = 1/4: two thirds and one third
-    end = minlstm_cell(X, state(9), biases_only(0, -1.0986122886681098, 2.5))
+    end = CELLS["minlstm"](X, state(9), biases_only(0, -1.0986122886681098, 2.5))
     assert float(end.hidden_bh) == pytest.approx(7)
 
 
@@ -58,5 +58,5 @@ def test_what_is_not_finite_passes_through_as_in_the_equations(value: float, pla
     preacts[place] = value
     weights = biases_only(*preacts)
     decay, addend = minimal_parts("minlstm", weights.input_bias_g)
-    expected = minlstm_cell(X, state(3), weights).hidden_bh[0]
+    expected = CELLS["minlstm"](X, state(3), weights).hidden_bh[0]
     torch.testing.assert_close(decay * 3 + addend, expected, equal_nan=True)

@@ -16,10 +16,11 @@ from rnn.config import (
     GenerationConfig,
     TaskConfig,
 )
+from rnn.data.examples import SeriesExamples
 from rnn.determinism import Randomness
 from rnn.errors import ConfigError, DataTooSmallError
 from rnn.forecasting.network import ForecastingNetwork
-from rnn.forecasting.windows import WindowSampler, WindowShape
+from rnn.forecasting.windows import SeriesWindows, WindowSampler, WindowShape
 from rnn.generation.network import GenerationNetwork
 from rnn.resolve import parameter_count, resolve
 from rnn.train import parameter_count as counted
@@ -140,7 +141,9 @@ def test_the_windows_are_never_fewer_than_the_sampler_finds(lengths: list[int]) 
     assert isinstance(resolved, ForecastingConfig)
     assert resolved.data.horizon is not None
     series = [np.arange(float(length)) for length in lengths]
-    found = len(WindowSampler(series, WindowShape.of(resolved.data)))
+    ids, starts = [str(index) for index in range(len(series))], [None] * len(series)
+    examples = SeriesExamples(ids, series, list(starts), None)
+    found = len(WindowSampler(SeriesWindows(examples, WindowShape.of(resolved.data))))
     most = resolved.training.windows_per_epoch
     assert most is not None
     assert found <= most <= sum(lengths)

@@ -19,7 +19,7 @@ from rnn.config import (
 from rnn.determinism import Randomness
 from rnn.forecasting.losses import forecast_loss, pinball_loss
 from rnn.forecasting.network import ForecastingNetwork
-from rnn.forecasting.windows import INPUT_FEATURES, WindowShape
+from rnn.forecasting.windows import WindowShape
 from rnn.generation.network import GenerationNetwork
 
 CPU = torch.device("cpu")
@@ -71,9 +71,9 @@ def forecasting_case(cell: str) -> tuple[nn.Module, Callable[[nn.Module], Tensor
     random = torch.Generator().manual_seed(1)
     # The head starts at zero, where its inner gradients vanish.
     nn.init.normal_(network.head.out.weight, generator=random)
-    x = torch.randn(2, 4, INPUT_FEATURES, generator=random, dtype=torch.float64)
-    future_size = WindowShape.of(data).future_features
-    future = torch.randn(2, 3, future_size, generator=random, dtype=torch.float64)
+    shape = WindowShape.of(data)
+    x = torch.randn(2, 4, shape.input_features, generator=random, dtype=torch.float64)
+    future = torch.randn(2, 3, shape.future_features, generator=random, dtype=torch.float64)
     target = torch.randn(2, 3, generator=random, dtype=torch.float64)
     mask = torch.tensor([[True, True, False], [True, False, True]])
     levels = torch.linspace(0.1, 0.9, 13, dtype=torch.float64)

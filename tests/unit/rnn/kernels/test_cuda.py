@@ -4,7 +4,6 @@ the graphs and Triton."""
 import copy
 import threading
 import time
-from typing import get_args
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from rnn.kernels.cuda_steps import MOST_ROWS, Product, Steps, _triton_step, adva
 from rnn.stack import RecurrentStack, layer_state, stacked_state
 from rnn.state import HiddenState
 
-ALL_CELLS = get_args(CellName)
+ALL_CELLS = list(CELLS)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 VOCABULARY, WIDTH = 31, 12
 SHAPES = (3, 50), (40, 50), (40,)  # of a product's input, weights and bias

@@ -9,7 +9,6 @@ from torch import Tensor
 from rnn.cells import CELLS
 from rnn.config import CellName
 from rnn.kernels.library import Library, Precision
-from rnn.state import HiddenState
 from tests.unit.rnn.kernels.conftest import threads
 from tests.unit.rnn.kernels.reference import Case, Example, error
 
@@ -54,7 +53,7 @@ def test_in_an_input(kernels: Library, cell: CellName, precision: Precision, val
         )
     assert torch.equal(y_bth[TOUCHED, 0], clean[TOUCHED, 0])  # the timestep before
     # Steps meet it in the same way, to the bit.
-    state = HiddenState.zeros(cell, 2, len(LENGTHS), 21)
+    state = example.stack.initial_state(len(LENGTHS))
     for timestep in range(4):
         y_bh, state = network.step(example.x[:, timestep], state)
         torch.testing.assert_close(

@@ -304,7 +304,7 @@ def test_rows_and_parts_come_together(cell: CellName) -> None:
     weights = CellWeights(*(example.tensors.get(name) for name in WEIGHTS))
     x_btd, state = example.tensors["x_btd"], CellState(example.tensors["hidden_bh"])
     if cell == "lstm":
-        state = state._replace(cell_bh=example.tensors["cell_bh"])
+        state = state._replace(memory_bm=example.tensors["cell_bh"])
     for row, length in enumerate(example.case.lengths):
         end = CellState(*(None if part is None else part[row : row + 1] for part in state))
         for part_btd in x_btd[row : row + 1, :length].split([length // 2, -(-length // 2)], dim=1):

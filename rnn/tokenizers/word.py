@@ -1,8 +1,6 @@
-"""Text to numbers and back: bytes for generation, words for classification."""
+"""Words as tokens of texts that are classified."""
 
-import codecs
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -11,48 +9,11 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import WordLevelTrainer
 
-from rnn.config import BYTE_VOCABULARY_SIZE
+from rnn.config.classification import TruncationName
+from rnn.tokenizers.encoded import EncodedText, encoded_text
 
 PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
-_NEWLINE = 10
-
-
-class Utf8Decoder:
-    """Turns byte tokens into text as they come; a character appears once its last byte is there."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def push(self, token: int) -> str:
-        """The text that this byte completes, often one character, sometimes none."""
-        return self._decoder.decode(bytes((token,)))
-
-    def finish(self) -> str:
-        """The replacement character where the text ended inside a character; otherwise nothing."""
-        return self._decoder.decode(b"", final=True)
-
-
-class ByteTokenizer:
-    """UTF-8 bytes as tokens: every text can be written and read, with no unknown token."""
-
-    vocabulary_size = BYTE_VOCABULARY_SIZE
-
-    def encode(self, text: str) -> list[int]:
-        """Tokens of a text. The empty text is a line break: a network must read something first."""
-        return list(text.encode("utf-8", errors="replace")) or [_NEWLINE]
-
-    def decoder(self) -> Utf8Decoder:
-        return Utf8Decoder()
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """Word tokens of one text, never empty; `known_share` is that of the words seen in training."""
-
-    tokens: list[int]
-    truncated: bool
-    known_share: float
 
 
 class WordTokenizer:
@@ -93,13 +54,17 @@ class WordTokenizer:
     def vocabulary_size(self) -> int:
         return self._tokenizer.get_vocab_size()
 
-    def encode(self, texts: Sequence[str], *, max_tokens: int) -> list[EncodedText]:
-        """Tokens of each text, cut after `max_tokens`. A text without words is one unknown word."""
+    def encode(
+        self, texts: Sequence[str], *, max_tokens: int, truncation: TruncationName = "start"
+    ) -> list[EncodedText]:
+        """Tokens of each text, at most `max_tokens`. A text without words is one unknown word."""
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        encoded = []
-        for encoding in encodings:
-            ids: list[int] = encoding.ids
-            tokens = ids[:max_tokens] or [UNKNOWN_TOKEN]
-            known = sum(token != UNKNOWN_TOKEN for token in tokens)
-            encoded.append(EncodedText(tokens, len(ids) > max_tokens, known / len(tokens)))
-        return encoded
+        return [
+            encoded_text(
+                encoding.ids or [UNKNOWN_TOKEN],
+                max_tokens=max_tokens,
+                truncation=truncation,
+                unknown=UNKNOWN_TOKEN,
+            )
+            for encoding in encodings
+        ]

@@ -1,0 +1,71 @@
+"""What a classifier reads texts with: words of its own, or a language model's tokens."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rnn.config.classification import TruncationName
+from rnn.config.generation import TextTokenizerName
+from rnn.errors import CheckpointError
+from rnn.tokenizers import (
+    ByteTokenizer,
+    EncodedText,
+    LearnedTextTokenizer,
+    SavedTokenizer,
+    WordTokenizer,
+)
+from rnn.tokenizers.encoded import encoded_text
+
+_LINE_BREAK = "\n"
+
+
+class TextReader:
+    """Reads labelled texts as a language model read its running text.
+
+    Attributes:
+        name: of the kind of token.
+        learned: what must be saved of it; None: bytes.
+    """
+
+    def __init__(self, name: TextTokenizerName, learned: LearnedTextTokenizer | None) -> None:
+        self.name = name
+        self.learned = learned
+        self._tokenizer = learned or ByteTokenizer()
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._tokenizer.vocabulary_size
+
+    def encode(
+        self, texts: Sequence[str], *, max_tokens: int, truncation: TruncationName = "start"
+    ) -> list[EncodedText]:
+        """Tokens of each text, at most `max_tokens`. The empty text is a line break."""
+        return [
+            encoded_text(
+                self._tokenizer.encode(text) or self._tokenizer.encode(_LINE_BREAK),
+                max_tokens=max_tokens,
+                truncation=truncation,
+                unknown=self._tokenizer.unknown_token,
+            )
+            for text in texts
+        ]
+
+
+Reader: TypeAlias = WordTokenizer | TextReader
+
+
+def make_reader(name: TextTokenizerName | None, tokenizer: SavedTokenizer | None) -> Reader:
+    """The reader of a saved classifier or language model.
+
+    Args:
+        name: of the language model's kind of token; None: a classifier's own words.
+        tokenizer: as it was saved; None: bytes.
+
+    Raises:
+        CheckpointError: what was saved is of another kind, or is missing.
+    """
+    if name is None:
+        if isinstance(tokenizer, WordTokenizer):
+            return tokenizer
+    elif not isinstance(tokenizer, WordTokenizer) and (tokenizer is None) == (name == "byte"):
+        return TextReader(name, tokenizer)
+    raise CheckpointError("the model lacks its tokenizer, or has one of another kind")

@@ -1,0 +1,125 @@
+"""From coded windows to forecasts in the unit of the series."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnn.config import ForecastingConfig
+from rnn.forecasting.coding import CodedWindows
+from rnn.forecasting.distributions import DISTRIBUTIONS, Distribution, Quantiles
+from rnn.forecasting.heads import DirectHead, RecursiveHead
+from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.targets import Units, read_values
+from rnn.forecasting.windows import VALUE_FEATURES
+from rnn.runner import Runner, TorchRunner, make_runner
+from rnn.stack import RecurrentStack
+from rnn.state import HiddenState
+
+FloatArray = NDArray[np.float64]
+
+PATHS = 100
+"""Futures that recursive decoding draws for each window."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`mean_bh` [B, H] and `quantiles_bhq` [B, H, Q], in the unit of the series."""
+
+    mean_bh: FloatArray
+    quantiles_bhq: FloatArray
+
+
+class Decoder:
+    """A trained network with what computes its stacks.
+
+    Args:
+        fast: computes with the fastest runner there is, from copies of the weights; otherwise with
+            torch.
+    """
+
+    def __init__(
+        self, config: ForecastingConfig, network: ForecastingNetwork, *, fast: bool
+    ) -> None:
+        self.distribution = DISTRIBUTIONS[config.architecture.distribution]
+        self.lowest_value = self.distribution.lowest_value
+        self._network = network
+        self._device = next(network.parameters()).device
+        self._reader = _runner(network.stack, fast=fast)
+        self._writer: Runner | None = None
+        self.level_range = self.distribution.level_range
+        if isinstance(network.head, RecursiveHead):
+            self._writer = _runner(network.head.stack, fast=fast)
+            self.level_range = Quantiles.level_range  # as far as the paths tell
+        self._paths = 1 if config.architecture.distribution == "point" else PATHS
+
+    def forecast(self, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
+        """Of windows coded for any horizon up to the trained one; recursive decoding also goes on
+        beyond it."""
+        head = self._network.head
+        inputs_btd = torch.from_numpy(coded.inputs_btd).to(self._device)
+        future_bhd = torch.from_numpy(coded.future_bhd).to(self._device)
+        reads_btd = self._network.stack_reads(inputs_btd)
+        direct = isinstance(head, DirectHead)
+        y_bth, state = self._reader.sequences(reads_btd, state_wanted=not direct)
+        if isinstance(head, RecursiveHead):
+            return self._drawn(head, coded, state, levels)
+        if isinstance(head, DirectHead):
+            outputs_bho = head(y_bth[:, -1], future_bhd)
+        else:
+            states = state.select(torch.arange(len(inputs_btd)).repeat_interleave(head.segments))
+            y_nh, _ = self._reader.step(head.tokens(future_bhd), states)
+            outputs_bho = head(y_nh)
+        return stated(self.distribution, outputs_bho, coded, levels)
+
+    def _drawn(
+        self, head: RecursiveHead, coded: CodedWindows, state: HiddenState, levels: Sequence[float]
+    ) -> Forecast:
+        """Ancestral sampling: each timestep's value is drawn, and read before the next.
+
+        The paths of a timestep stand for equal shares of probability, in an order of its own
+        (Latin hypercube sampling, McKay et al. 1979): the same for every row, so that a forecast
+        does not depend on what is asked beside it.
+        """
+        assert self._writer is not None
+        batch, horizon, _ = coded.future_bhd.shape
+        paths, units = self._paths, Units.of(coded)
+        states = state.select(torch.arange(batch).repeat_interleave(paths))
+        previous_n2 = np.repeat(coded.inputs_btd[:, -1, :VALUE_FEATURES], paths, axis=0)
+        means, drawn = [], []
+        for timestep in range(horizon):
+            future_nd = np.repeat(coded.future_bhd[:, timestep], paths, axis=0)
+            reads_nd = torch.from_numpy(np.concatenate([previous_n2, future_nd], axis=1))
+            y_nh, states = self._writer.step(reads_nd, states)
+            outputs_n1o = _numbers(head.out(y_nh))[:, None]
+            here = units.step(timestep, paths)
+            share_p = (np.random.default_rng([timestep]).permutation(paths) + 0.5) / paths
+            level_n1 = np.tile(share_p, batch)[:, None]
+            values_n1 = self.distribution.quantiles(outputs_n1o, here, level_n1)[:, :, 0]
+            previous_n2 = read_values(values_n1, here.scale)[:, 0]
+            means.append(self.distribution.mean(outputs_n1o, here).reshape(batch, paths))
+            drawn.append(values_n1.reshape(batch, paths))
+        quantiles_qbh = np.quantile(np.stack(drawn, axis=1), np.asarray(levels), axis=2)
+        return Forecast(np.stack(means, axis=1).mean(axis=2), quantiles_qbh.transpose(1, 2, 0))
+
+
+def stated(
+    distribution: Distribution, outputs_bho: Tensor, coded: CodedWindows, levels: Sequence[float]
+) -> Forecast:
+    """What a network's numbers say, in the unit of the series."""
+    numbers_bho, units = _numbers(outputs_bho), Units.of(coded)
+    return Forecast(
+        distribution.mean(numbers_bho, units),
+        distribution.quantiles(numbers_bho, units, np.asarray(levels, dtype=np.float64)[None, :]),
+    )
+
+
+def _numbers(outputs: Tensor) -> FloatArray:
+    return outputs.float().cpu().numpy().astype(np.float64)
+
+
+def _runner(stack: RecurrentStack, *, fast: bool) -> Runner:
+    return make_runner(stack) if fast else TorchRunner(stack, embedding_vd=None, output=None)

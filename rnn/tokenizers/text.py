@@ -1,0 +1,35 @@
+"""What a language model needs of its tokenizer."""
+
+from typing import Protocol
+
+
+class TextDecoder(Protocol):
+    """One stream of tokens turned into text as it comes."""
+
+    def push(self, token: int) -> str:
+        """The text that this token completes, sometimes none."""
+        ...
+
+    def finish(self) -> str:
+        """What is left where the tokens ended within a character."""
+        ...
+
+
+class TextTokenizer(Protocol):
+    """Text to tokens and back, for texts that are continued."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    @property
+    def unknown_token(self) -> int | None:
+        """Stands for what was not in the text that it was learned from; None: everything was."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text; the empty text has none."""
+        ...
+
+    def decoder(self, prompt: str = "") -> TextDecoder:
+        """A new decoder for the tokens that follow a prompt."""
+        ...
