@@ -102,6 +102,14 @@ class RecurrentLayer(nn.Module):
         )
         return torch.cat([y_bth, backwards_bth], dim=2), end
 
+    def initial_state(self, batch: int) -> CellState:
+        """One direction's state before anything was read: zeros."""
+        weight = next(self.parameters())
+        return CellState(
+            weight.new_zeros(batch, self.forwards.hidden_size),
+            weight.new_zeros(batch, self.memory_size) if self.memory_size else None,
+        )
+
     def step(self, x_bd: Tensor, state: CellState) -> CellState:
         """The forward direction's state after one more timestep of inputs [B, D], without any
         randomness: what an evaluated sequence would have."""
@@ -143,7 +151,7 @@ class RecurrentLayer(nn.Module):
         sequences would lose.
         """
         if state is None:
-            state = self._zeros(parameters, x_btd)
+            state = self.initial_state(len(x_btd))
         noise = self._noise(x_btd, state)
         run: Run
         if isinstance(parameters, Recurrence):
@@ -171,13 +179,6 @@ class RecurrentLayer(nn.Module):
         index_bt = None if lengths_b is None else reversal_index(lengths_b, x_btd.shape[1])
         reversed_bth, state = run(reverse(x_btd, index_bt), state, ends_b, noise)
         return reverse(reversed_bth, index_bt), state
-
-    def _zeros(self, parameters: DirectionParameters | Recurrence, x_btd: Tensor) -> CellState:
-        weight, rows = next(parameters.parameters()), len(x_btd)
-        return CellState(
-            weight.new_zeros(rows, parameters.hidden_size),
-            weight.new_zeros(rows, self.memory_size) if self.memory_size else None,
-        )
 
     def _noise(self, x_btd: Tensor, state: CellState) -> Noise:
         """Drawn once for a pass of one direction."""

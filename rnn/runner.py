@@ -55,6 +55,7 @@ class TorchRunner:
     def __init__(
         self, stack: RecurrentStack, *, embedding_vd: Tensor | None, output: nn.Linear | None
     ) -> None:
+        assert not stack.training, "it would drop units"
         self._stack = stack
         self._embedding_vd = embedding_vd
         self._output = output
@@ -103,10 +104,9 @@ def make_runner(
     may be copied: a later change of the stack is not seen.
 
     Args:
-        stack: in evaluation mode, or torch would drop units.
+        stack: in evaluation mode.
         precision: of the native kernels and on a GPU; torch on a CPU always takes float32.
     """
-    assert not stack.training
     parameter = next(stack.parameters())
     if stack.native and parameter.dtype == torch.float32:
         if parameter.device.type == "cuda":

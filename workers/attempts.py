@@ -21,7 +21,9 @@ from service.jobs.transitions import NewEvent, StaleAttemptError
 from service.jobs.workers import GPU
 from service.registry.store import announce
 from workers.messages import (
+    Alarm,
     CheckpointSaved,
+    Diagnostics,
     Evaluation,
     KeptCheckpoint,
     Measured,
@@ -133,6 +135,8 @@ class AttemptWatch:
                 self._resumed(report)
             case TrainingStarted():
                 self._parameters = report.parameters
+                if report.first_step == 0:  # what an earlier attempt found is not so any more
+                    self._tell_alerts([])
                 text = f"trains {report.parameters} weights from step {report.first_step}"
                 event = {"level": "info", "text": text, **_data(report)}
                 self._events.append(NewEvent("message", event))
@@ -141,6 +145,14 @@ class AttemptWatch:
             case Evaluation():
                 self._metrics = report.metrics
                 self._measurement("evaluation", report)
+            case Diagnostics():
+                holding = {(kind, layer) for kind, layer in report.alerts}
+                alerts = [each for each in self._alerts if (each["kind"], each["layer"]) in holding]
+                self._tell_alerts(alerts)
+                self._measurement("diagnostics", report)
+            case Alarm():
+                self._tell_alerts([*self._alerts, _data(report)])
+                self._events.append(NewEvent("alert", _data(report)))
             case CheckpointSaved():
                 self._checkpoint(report)
             case TrainingFinished():
@@ -165,8 +177,18 @@ class AttemptWatch:
         rejected = [bad.model_dump() for bad in report.rejected]
         self._insist(lambda db: record_resumption(db, self._attempt, used=used, rejected=rejected))
 
+    @property
+    def _alerts(self) -> list[dict[str, Any]]:
+        """Those that hold, as they were told."""
+        alerts: list[dict[str, Any]] = self._progress.get("alerts", [])
+        return alerts
+
+    def _tell_alerts(self, alerts: list[dict[str, Any]]) -> None:
+        self._progress = {**self._progress, "alerts": alerts}
+
     def _measured(self, report: Measured) -> None:
         self._progress = {
+            **self._progress,
             "step": report.step,
             "total_steps": report.total_steps,
             "epoch": report.epoch,
@@ -177,7 +199,7 @@ class AttemptWatch:
             self._write_at = time.monotonic()
         self._measurement("step", report)
 
-    def _measurement(self, kind: str, report: Measured | Evaluation) -> None:
+    def _measurement(self, kind: str, report: Measured | Evaluation | Diagnostics) -> None:
         if len(self._events) < MAX_BUFFERED_EVENTS:  # a long outage thins the curve out
             self._events.append(NewEvent("metrics", {"kind": kind, **_data(report)}))
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from rnn.config import TaskConfig
+from rnn.events import AlertKind
 
 
 class Message(BaseModel):
@@ -107,6 +108,40 @@ class Evaluation(Message):
     improved: bool
 
 
+class LayerDiagnostics(Message):
+    """Of one recurrent layer (`rnn.events.LayerFigures`)."""
+
+    layer: int
+    gradient_norms: dict[int, float | None]
+    effective_memory: int | None
+    gate_saturation: dict[str, float | None]
+    spectral_radius: dict[str, float | None]
+    dead_units: float | None
+    update_ratio: float | None
+
+
+class Diagnostics(Message):
+    """A look into the network. `alerts`: kind and layer of those that hold now."""
+
+    type: Literal["diagnostics"] = "diagnostics"
+    at: str
+    step: int
+    layers: list[LayerDiagnostics]
+    alerts: list[tuple[AlertKind, int | None]]
+
+
+class Alarm(Message):
+    """An alert that was not told before, or that had ended (`rnn.events.Alert`)."""
+
+    type: Literal["alert"] = "alert"
+    at: str
+    step: int
+    kind: AlertKind
+    layer: int | None
+    message: str
+    remedy: str
+
+
 class CheckpointSaved(Message):
     """Written, fsynced and renamed before this is said."""
 
@@ -146,6 +181,8 @@ Report = Annotated[
     | TrainingStarted
     | Measured
     | Evaluation
+    | Diagnostics
+    | Alarm
     | CheckpointSaved
     | TrainingFinished
     | TrainingStopped

@@ -4,10 +4,18 @@ import math
 import threading
 import time
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from rnn.events import Evaluated, StepDone
-from workers.messages import Evaluation, Measured, Message, to_line
+from rnn.events import Alert, Diagnosed, Evaluated, StepDone
+from workers.messages import (
+    Alarm,
+    Diagnostics,
+    Evaluation,
+    LayerDiagnostics,
+    Measured,
+    Message,
+    to_line,
+)
 
 REPORT_SECONDS = 0.5
 
@@ -85,6 +93,37 @@ class Meter:
             )
         )
 
+    def diagnosed(self, event: Diagnosed) -> None:
+        self.flush()
+        layers = [
+            LayerDiagnostics(
+                layer=figures.layer,
+                gradient_norms=finite_values(figures.gradient_norms),
+                effective_memory=figures.effective_memory,
+                gate_saturation=finite_values(figures.gate_saturation),
+                spectral_radius=finite_values(figures.spectral_radius),
+                dead_units=finite(figures.dead_units),
+                update_ratio=finite(figures.update_ratio),
+            )
+            for figures in event.layers
+        ]
+        self._reporter.send(
+            Diagnostics(at=now(), step=event.step, layers=layers, alerts=event.alerts)
+        )
+
+    def alert(self, event: Alert) -> None:
+        self.flush()
+        self._reporter.send(
+            Alarm(
+                at=now(),
+                step=event.step,
+                kind=event.kind,
+                layer=event.layer,
+                message=event.message,
+                remedy=event.remedy,
+            )
+        )
+
     def flush(self) -> None:
         """Reports the newest step, if it was not."""
         if self._pending is None:
@@ -125,5 +164,8 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def finite_values(metrics: dict[str, float]) -> dict[str, float | None]:
-    return {name: finite(value) for name, value in metrics.items()}
+Name = TypeVar("Name", str, int)
+
+
+def finite_values(values: dict[Name, float]) -> dict[Name, float | None]:
+    return {name: finite(value) for name, value in values.items()}

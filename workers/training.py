@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnn.errors import CheckpointError
-from rnn.events import CheckpointDue, Evaluated, Event, Finished, Started, StepDone, Stopped
+from rnn.events import (
+    Alert,
+    CheckpointDue,
+    Diagnosed,
+    Evaluated,
+    Event,
+    Finished,
+    Started,
+    StepDone,
+    Stopped,
+)
 from service.datasets.reading import load_examples
 from service.errors import NotFoundError
 from workers.messages import (
@@ -60,6 +70,10 @@ def run(
                 meter.step(event)
             case Evaluated():
                 meter.evaluated(event)
+            case Diagnosed():
+                meter.diagnosed(event)
+            case Alert():
+                meter.alert(event)
             case CheckpointDue():
                 if event.step != last_saved:
                     path = order.checkpoints_dir / f"step-{event.step:d}"

@@ -59,9 +59,11 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "adding": {
         "": Recipe({"hidden_size": 64}, 10_000, 32, 2e-3),
         "lstm": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
-        "indrnn": Recipe(
-            {"num_layers": 2, "hidden_size": 64, "chrono_length": 600}, 10_000, 32, 2e-3
-        ),
+        "gru": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
+        "mingru": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
+        "minlstm": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
+        "rglru": Recipe({"hidden_size": 64}, 10_000, 32, 5e-3),
+        "indrnn": Recipe({"num_layers": 2, "hidden_size": 64}, 10_000, 32, 2e-3),
     },
     "copy": {
         "": Recipe({"hidden_size": 128}, 20_000, 64, 3e-3, falling=False, first_length=2),

@@ -37,8 +37,8 @@ class TrainingConfig(Config):
     optimizer: OptimizerName = Field("adamw", description="Update rule.")
     schedule: ScheduleName = Field(
         "cosine",
-        description="Learning rate over the job's steps, after its rise: level; along a cosine; for "
-        "`one_cycle` so too, after a rise over 0.3 of the steps; for `slanted_triangular` along a "
+        description="Learning rate over the job's steps, after its rise: level; along a cosine, "
+        "with `one_cycle` after a rise over 0.3 of the steps; with `slanted_triangular` along a "
         "line, after a rise over 0.1 of them.",
     )
     warmup_fraction: float = Field(

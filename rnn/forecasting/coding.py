@@ -97,8 +97,9 @@ def _size_features(scale: WindowScale) -> FloatArray:
 
 def _observed_pairs(values_btn: FloatArray) -> FloatArray:
     """[B, T, 2n]: each value, 0 where it is missing, then whether it was observed."""
+    batch, timesteps, count = values_btn.shape
     pairs_btn2 = np.stack([np.nan_to_num(values_btn), ~np.isnan(values_btn)], axis=3)
-    return pairs_btn2.reshape(*values_btn.shape[:2], -1)
+    return pairs_btn2.reshape(batch, timesteps, 2 * count)
 
 
 def _repeated(features_bk: FloatArray, context: int) -> FloatArray:

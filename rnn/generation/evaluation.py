@@ -91,13 +91,16 @@ def cache_losses(
         age_ts = torch.arange(seen - length, seen)[:, None] - torch.arange(seen)
         outside_ts = ((age_ts < 1) | (age_ts > size)).to(y_th.device)
         same_ts = targets_t[:, None] == kept_targets
+        cached = {}
+        for flatness in {chosen.flatness for chosen in settings}:
+            scores_ts = (flatness * product_ts).masked_fill(outside_ts, -torch.inf)
+            cached[flatness] = (torch.softmax(scores_ts, dim=1) * same_ts).sum(1)
         for index, chosen in enumerate(settings):
-            scores_ts = (chosen.flatness * product_ts).masked_fill(outside_ts, -torch.inf)
-            # An empty cache, before the first token, gives not-a-number: it has no say.
-            cached_t = (torch.softmax(scores_ts, dim=1) * same_ts).sum(1)
+            cached_t = cached[chosen.flatness]
             mixed_t = torch.logaddexp(
                 math.log1p(-chosen.weight) - loss_t, math.log(chosen.weight) + cached_t.log()
             )
+            # An empty cache, before the first token, gives not-a-number: it has no say.
             mixed_t = torch.where(cached_t.isnan(), -loss_t, mixed_t)
             totals[index] -= mixed_t.double().sum().cpu()
         kept_y, kept_targets = kept_y[-size:], kept_targets[-size:]

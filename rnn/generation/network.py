@@ -11,10 +11,6 @@ from rnn.probe import Probe
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
 
-# Of the vectors of a tied embedding at the start, as Merity et al. (2018) draw them: they are also
-# what outputs are multiplied with, and larger ones begin with sure and wrong predictions.
-_TIED_RANGE = 0.1
-
 
 class GenerationNetwork(nn.Module):
     """Tokens to scores of the next one, going on from a hidden state."""
@@ -28,12 +24,7 @@ class GenerationNetwork(nn.Module):
         super().__init__()
         architecture = config.architecture
         self.embedding = nn.Embedding(vocabulary_size, architecture.embedding_size)
-        if architecture.tied:
-            nn.init.uniform_(
-                self.embedding.weight, -_TIED_RANGE, _TIED_RANGE, generator=randomness.weights
-            )
-        else:
-            nn.init.normal_(self.embedding.weight, std=1.0, generator=randomness.weights)
+        nn.init.normal_(self.embedding.weight, std=1.0, generator=randomness.weights)
         self._embedding_dropout = architecture.embedding_dropout
         self._masks = randomness.dropout
         self.stack = RecurrentStack(architecture, architecture.embedding_size, randomness)

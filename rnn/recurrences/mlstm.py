@@ -1,5 +1,6 @@
 """The matrix memory of xLSTM: its gates read the input alone, so that timesteps train at once."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -87,7 +88,7 @@ class MLSTM(Recurrence):
         normaliser_bnk = forget_gate * normaliser_bnk + in_gate * key_bnk
         found_bnv = (matrix_bnvk @ query_bnk[..., None])[..., 0]
         weight_bn = (normaliser_bnk * query_bnk).sum(-1).abs()
-        weight_bn = torch.maximum(weight_bn, torch.exp(-stabiliser_bn))
+        weight_bn = torch.maximum(weight_bn, _least_weight(stabiliser_bn))
         read_bnv = found_bnv / weight_bn[:, :, None]
         hidden_bh = out_gate * self._normalised(read_bnv)
         memory = _Memory(matrix_bnvk, normaliser_bnk, stabiliser_bn)
@@ -180,7 +181,7 @@ def _read_chunk(sources: _Sources, memory: _Memory) -> tuple[Tensor, _Memory]:
     found_bntv = carried_bnt[..., None] * before_bntv + match_bnts @ value_bntv
     before_bnt = (query_bntk @ memory.normaliser_bnk[..., None])[..., 0]
     total_bnt = (carried_bnt * before_bnt + match_bnts.sum(-1)).abs()
-    total_bnt = torch.maximum(total_bnt, torch.exp(-stabiliser_bnt))
+    total_bnt = torch.maximum(total_bnt, _least_weight(stabiliser_bnt))
 
     written_bntk = weight_bnts[:, :, -1, :, None] * key_bntk
     kept_bn1 = carried_bnt[:, :, -1:]
@@ -190,3 +191,9 @@ def _read_chunk(sources: _Sources, memory: _Memory) -> tuple[Tensor, _Memory]:
         stabiliser_bnt[:, :, -1],
     )
     return found_bntv / total_bnt[..., None], after
+
+
+def _least_weight(stabiliser: Tensor) -> Tensor:
+    """What 1 in the paper is once divided by exp(stabiliser), while its square is a number."""
+    largest = math.log(torch.finfo(stabiliser.dtype).max) / 2
+    return torch.exp((-stabiliser).clamp(-largest, largest))

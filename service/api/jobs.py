@@ -13,6 +13,7 @@ from service.api.job_stream import follow
 from service.api.pagination import Page, PageDep
 from service.api.routing import idempotent, produces, protected_router, requires
 from service.api.schemas.jobs import (
+    AlertView,
     CheckpointList,
     CheckpointView,
     ClassificationJob,
@@ -163,7 +164,7 @@ def list_metrics(
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=5000, description="Measurements in the answer.")] = 1000,
 ) -> EventList:
-    """The measured steps and evaluations, oldest first: `data.kind` is `step` or `evaluation`."""
+    """What was measured, oldest first: `data.kind` is `step`, `evaluation` or `diagnostics`."""
     with services.database.transaction() as db:
         job = store.find(db, subject.workspace_id, job_id)
         events = store.events_after(db, job.id, after, limit=limit + 1, type_="metrics")
@@ -254,6 +255,7 @@ def _view(row: JobRow) -> JobView:
         progress=_progress(job),
         eta_seconds=_eta_seconds(job),
         metrics=job.metrics,
+        alerts=[AlertView.model_validate(alert) for alert in job.progress.get("alerts", [])],
         error=JobError(**job.error) if job.error else None,
         device=job.device,
         queue=job.queue,

@@ -226,6 +226,9 @@ def _show_progress(job: dict[str, Any], events: Iterator[ServerEvent]) -> None:
                 progress.update(bar, **_measured(data))
             elif event.name == "message":
                 screen.print(printable(str(data.get("text", ""))), markup=False)
+            elif event.name == "alert":
+                text = f"{data['kind']}: {data['message']}; what may help: {data['remedy']}"
+                screen.print(printable(text), markup=False)
 
 
 def _measured(data: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,15 @@ def forecast(
         typer.Argument(help="One series, the newest value last: '112,118,null,129'."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="JSON: a list of numbers, or a list of such lists.")
+        Path | None,
+        typer.Option(
+            help="JSON: a list of numbers, a list of such lists, or an object with series, and "
+            "start or covariates as the API takes them."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Time of each series' first value, for a model that reads the calendar."),
     ] = None,
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Timesteps. Without it: the model's.")
@@ -36,7 +44,12 @@ def forecast(
     as_json: AsJson = False,
 ) -> None:
     """Forecast how series go on."""
-    body: dict[str, Any] = {"model": model, "series": _read_series(values, file)}
+    given = _read_series(values, file)
+    series = given if isinstance(given, dict) else {"series": given}
+    body: dict[str, Any] = {"model": model, **series}
+    if start is not None:
+        many = bool(body.get("series")) and isinstance(body["series"][0], list)
+        body["start"] = [start] * len(body["series"]) if many else start
     if horizon is not None:
         body["horizon"] = horizon
     if quantile:

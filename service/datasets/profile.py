@@ -18,6 +18,7 @@ from service.datasets.limits import Limits
 from service.datasets.roles import Guess, guess, series_roles
 from service.datasets.series import SeriesRoles
 from service.datasets.table import read_batches
+from service.datasets.timesteps import read_job_series
 from service.errors import DatasetUnparseableError
 
 TASKS = {
@@ -148,7 +149,7 @@ def fit_profile(path: Path, profile: Mapping[str, Any], config: TaskConfig) -> M
             if found and not (roles.targets or roles.beside or config.data.calendar):
                 return profile
             batches = read_batches(path, format, limits, roles.columns)
-            table = series.read_series(batches, roles)
+            table = read_job_series(batches, roles, config.data)
             types = {column["name"]: column["type"] for column in profile["columns"]}
             new = {
                 **series.describe(table, roles),

@@ -15,9 +15,9 @@ from service.datasets.limits import Limits
 from service.datasets.lines import BYTE_ORDER_MARK
 from service.datasets.profile import format_of
 from service.datasets.roles import series_roles
-from service.datasets.series import read_series
 from service.datasets.table import read_batches, read_first
 from service.datasets.text import read_texts
+from service.datasets.timesteps import read_job_series
 
 SHOWN_CELL_CHARS = 500
 SHOWN_LIST_VALUES = 50
@@ -37,7 +37,7 @@ def load_examples(path: Path, profile: Mapping[str, Any], config: TaskConfig) ->
 def _series(path: Path, profile: Mapping[str, Any], config: ForecastingConfig) -> SeriesExamples:
     roles = series_roles(config, profile)
     batches = read_batches(path, format_of(profile), Limits.none(), roles.columns)
-    table = read_series(batches, roles)
+    table = read_job_series(batches, roles, config.data)
     found = profile["series"] or {}
     same_time = found.get("time_column") == roles.time
     frequency = found.get("frequency") if same_time else None

@@ -17,7 +17,7 @@ from service.db.notifications import JOB_EVENTS, notify
 from service.db.tables import Job, JobAttempt, JobEvent
 from service.jobs.states import NOTHING_TO_RESUME, TERMINAL, JobState, is_allowed
 
-EventType = Literal["state", "metrics", "checkpoint", "message"]
+EventType = Literal["state", "metrics", "checkpoint", "message", "alert"]
 
 
 class StaleAttemptError(Exception):

@@ -21,6 +21,7 @@ from service.db.engine import Database
 from service.db.tables import Dataset, Job, JobEvent
 from service.jobs.submission import fill_in
 from service.jobs.wake import Waker
+from service.registry.bases import find_base
 from service.settings import Settings
 from tests.integration import scripted
 from tests.job_records import events_of, make_job, make_workspace
@@ -63,7 +64,13 @@ class Machine:
         )
 
     def submit_config(
-        self, config: dict[str, Any], content: str, filename: str = "series.csv", **changes: Any
+        self,
+        config: dict[str, Any],
+        content: str,
+        filename: str = "series.csv",
+        *,
+        base_model: str | None = None,
+        **changes: Any,
     ) -> UUID:
         """A job as the API would queue it, without waking anybody."""
         with self.database.transaction() as db:
@@ -74,7 +81,13 @@ class Machine:
             db.flush()
             parsed = scripted_config(config)
             path = self.artifacts.dataset_path(dataset.sha256)
-            resolved = fill_in(parsed, dataset, path, max_parameters=10**9)
+            base = None
+            if base_model is not None:
+                base = find_base(db, self._workspace_id, base_model, parsed.task)
+            resolved = fill_in(
+                parsed, dataset, path, max_parameters=10**9, base=base.config if base else None
+            )
+            changes = {"base": base.record if base else None, **changes}
             job = make_job(db, dataset, config=resolved.model_dump(mode="json"), **changes)
             return job.id
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from rnn.config import ClassificationConfig, Config, ForecastingConfig, GenerationConfig
+from rnn.events import AlertKind
 from service.api.schemas.base import Id, View
 from service.api.schemas.models import BaseModelView, ModelReference
 from service.jobs.states import JobState
@@ -74,6 +75,17 @@ class JobError(View):
     detail: str
 
 
+class AlertView(View):
+    """What a training found wrong with itself."""
+
+    at: datetime
+    step: int
+    kind: AlertKind
+    layer: int | None = Field(description="Counted from 1, at the input; null: the whole network.")
+    message: str
+    remedy: str = Field(description="What may help.")
+
+
 class JobView(View):
     id: UUID
     task: str
@@ -91,6 +103,9 @@ class JobView(View):
     metrics: dict[str, Any] = Field(
         description="Of the last evaluation; of the published weights once the job succeeded."
     )
+    alerts: list[AlertView] = Field(
+        description="Those that hold, or held at the end; each was an event too."
+    )
     error: JobError | None
     device: str
     queue: str
@@ -105,7 +120,7 @@ class JobView(View):
 
 class EventView(View):
     seq: int
-    type: Literal["state", "metrics", "checkpoint", "message"]
+    type: Literal["state", "metrics", "checkpoint", "message", "alert"]
     attempt: int
     created_at: datetime
     data: dict[str, Any]

@@ -62,7 +62,7 @@ def test_covariates_stand_beside_their_timestep(write: Write) -> None:
     examples = load(write, PANEL, **COVARIATES)
     assert examples.ids == ["b", "a"]
     assert examples.past_covariates is not None
-    np.testing.assert_array_equal(examples.past_covariates[0], [[10], [20], [30]])
+    np.testing.assert_array_equal(examples.past_covariates[0], [[10], [20]])
     np.testing.assert_array_equal(examples.past_covariates[1], [[7], [np.nan]])
     assert examples.future_covariates is not None
     np.testing.assert_array_equal(examples.future_covariates[0], [[1], [0], [np.nan]])
@@ -213,3 +213,43 @@ def test_target_columns_that_cannot_be_used_are_refused(
     with pytest.raises(ValidationError, match=message) as caught:
         assign_columns(config(**data), profile)
     assert caught.value.faults[0].location == ("body", "data", *place)
+
+
+def test_timesteps_of_which_only_covariates_are_known_go_on_after_the_values(write: Write) -> None:
+    content = WEATHER + "2024-01-29,,9,,\n2024-01-30,,8,,\n"
+    examples = load(write, content, target_column="wind", future_covariates=["rain"])
+    assert len(examples.values[0]) == 28
+    assert examples.future_covariates is not None
+    assert examples.future_covariates[0][-3:, 0].tolist() == [280, 9, 8]
+    without = load(write, content, target_column="wind", past_covariates=["rain"])
+    assert np.isnan(without.values[0][-2:]).all()
+
+
+def test_absent_timesteps_are_missing_values_where_the_calendar_is_read(write: Write) -> None:
+    lines = WEATHER.splitlines(keepends=True)
+    content = "".join(lines[:10] + lines[12:])
+    data: dict[str, Any] = {"target_column": "wind", "future_covariates": ["rain"]}
+    examples = load(write, content, calendar=True, **data)
+    wanted = np.arange(1.0, 29.0)
+    wanted[[9, 10]] = np.nan
+    np.testing.assert_array_equal(examples.values[0], wanted)
+    assert examples.future_covariates is not None
+    np.testing.assert_array_equal(examples.future_covariates[0][:, 0], 10 * wanted)
+    assert len(load(write, content, **data).values[0]) == 26
+
+
+def test_absent_months_are_missing_values(write: Write) -> None:
+    months = [f"{2020 + month // 12}-{1 + month % 12:02}" for month in range(60)]
+    rows = [f"{month},{number}" for number, month in enumerate(months) if number not in (5, 30)]
+    examples = load(write, "\n".join(["month,value", *rows]), calendar=True)
+    assert examples.frequency == "1mo"
+    assert np.flatnonzero(np.isnan(examples.values[0])).tolist() == [5, 30]
+
+
+def test_a_gap_that_is_too_long_to_be_filled_is_refused(write: Write) -> None:
+    """Two timesteps a second apart and one in fifty years would be a billion missing values."""
+    rows = [f"2024-01-01 00:00:{second:02},{second}" for second in range(30)]
+    rows.append("2074-01-01 00:00:00,1")
+    with pytest.raises(ValidationError, match=r'1s, and series "1" has a gap of 1,577,') as caught:
+        load(write, "\n".join(["time,value", *rows]), calendar=True)
+    assert caught.value.faults[0].location == ("body", "data", "calendar")

@@ -1,86 +1,58 @@
-"""Layers against the reference cells, and padding that must not matter."""
+"""Layers of every kind against their reference cells, and padding that must not matter."""
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from rnn.cells import CELLS, CellState
 from rnn.config import MINIMAL_CELLS, ArchitectureConfig, CellName
-from rnn.determinism import Randomness
 from rnn.layers import RecurrentLayer
 from rnn.plain import reversal_index
+from tests.unit.rnn.layer_cases import (
+    KINDS,
+    assert_same_state,
+    by_equations,
+    config_of,
+    every_kind,
+    paper_parts,
+    random_input,
+    random_layer,
+    random_state,
+    randomness,
+)
 
-CELL_NAMES = tuple(CELLS)
-
-
-def randomness(seed: int = 0) -> Randomness:
-    return Randomness(seed, torch.device("cpu"))
-
-
-def random_layer(
-    cell: CellName, inputs: int, hidden: int, *, bidirectional: bool = False
-) -> RecurrentLayer:
-    """In float64, with weights and biases that are all different."""
-    config = ArchitectureConfig(cell=cell, hidden_size=hidden)
-    layer = RecurrentLayer(config, inputs, randomness(), bidirectional=bidirectional)
-    noise = torch.Generator().manual_seed(inputs + hidden)
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter, std=0.5, generator=noise)
-    return layer.double()
+SIZES = st.integers(1, 11)
 
 
-def random_state(cell: CellName, batch: int, hidden: int) -> CellState:
-    noise = torch.Generator().manual_seed(batch)
-    hidden_bh, cell_bh = torch.randn(2, batch, hidden, generator=noise, dtype=torch.float64)
-    return CellState(hidden_bh, cell_bh if cell == "lstm" else None)
-
-
-def random_input(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-def by_equations(
-    layer: RecurrentLayer, x_btd: Tensor, state: CellState, *, backwards: bool = False
-) -> tuple[Tensor, CellState]:
-    outputs = []
-    for x_bd in x_btd.unbind(1):
-        state = CELLS[layer.cell](x_bd, state, layer.weights(backwards=backwards))
-        outputs.append(state.hidden_bh)
-    return torch.stack(outputs, dim=1), state
-
-
-def assert_same_state(actual: CellState, expected: CellState) -> None:
-    torch.testing.assert_close(actual.hidden_bh, expected.hidden_bh)
-    assert (actual.memory_bm is None) == (expected.memory_bm is None)
-    if actual.memory_bm is not None:
-        torch.testing.assert_close(actual.memory_bm, expected.memory_bm)
-
-
-@pytest.mark.parametrize("cell", CELL_NAMES)
-@pytest.mark.parametrize("seed", range(4))
-def test_layer_equals_the_reference_cell(cell: CellName, seed: int) -> None:
-    shape = torch.Generator().manual_seed(seed)
-    batch, timesteps, inputs, hidden = torch.randint(1, 12, (4,), generator=shape).tolist()
-    layer, start = random_layer(cell, inputs, hidden), random_state(cell, batch, hidden)
+@settings(deadline=None, max_examples=250)
+@given(st.sampled_from(list(KINDS)), SIZES, SIZES, SIZES, SIZES, st.integers(1, 3), st.booleans())
+def test_layer_equals_the_reference_cell(
+    kind: str, batch: int, timesteps: int, inputs: int, units: int, heads: int, carried: bool
+) -> None:
+    config = config_of(kind, heads * (units + 1), num_heads=heads)
+    layer = random_layer(config, inputs)
+    start = random_state(layer, batch) if carried else layer.initial_state(batch)
     x_btd = random_input(batch, timesteps, inputs)
-    y_bth, end = layer(x_btd, start)
+    y_bth, end = layer(x_btd, start if carried else None)
     expected_bth, expected_end = by_equations(layer, x_btd, start)
     torch.testing.assert_close(y_bth, expected_bth)
     assert_same_state(end, expected_end)
+    assert_same_state(layer.step(x_btd[:, 0], start), by_equations(layer, x_btd[:, :1], start)[1])
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@every_kind
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("carried", [False, True])
 def test_ragged_rows_equal_the_reference_cell_on_each_alone(
-    cell: CellName, bidirectional: bool, carried: bool
+    kind: str, bidirectional: bool, carried: bool
 ) -> None:
     """The state of a padded row was once that after its padding."""
-    layer = random_layer(cell, 5, 6, bidirectional=bidirectional)
+    layer = random_layer(config_of(kind, 6, num_heads=2), 5, bidirectional=bidirectional)
     lengths_b = torch.tensor([3, 7, 1, 5])
     x_btd = random_input(4, 7, 5)
-    zeros = CellState(*(part * 0 for part in random_state(cell, 4, 6) if part is not None))
-    start = random_state(cell, 4, 6) if carried else zeros
+    start = random_state(layer, 4) if carried else layer.initial_state(4)
     y_bth, end = layer(x_btd, start if carried else None, lengths_b)
     for row, length in enumerate(lengths_b.tolist()):
         alone_btd, rows = x_btd[row : row + 1, :length], slice(row, row + 1)
@@ -91,29 +63,29 @@ def test_ragged_rows_equal_the_reference_cell_on_each_alone(
         expected_bth, expected_end = by_equations(layer, alone_btd, one_row(start))
         assert_same_state(one_row(end), expected_end)
         if bidirectional:
-            reversed_bth, _ = by_equations(layer, alone_btd.flip(1), one_row(zeros), backwards=True)
+            reversed_bth, _ = by_equations(
+                layer, alone_btd.flip(1), layer.initial_state(1), backwards=True
+            )
             expected_bth = torch.cat([expected_bth, reversed_bth.flip(1)], dim=2)
         torch.testing.assert_close(y_bth[rows, :length], expected_bth)
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
-def test_outputs_do_not_depend_on_whether_the_state_is_wanted(cell: CellName) -> None:
-    layer, lengths_b = random_layer(cell, 5, 6, bidirectional=True), torch.tensor([2, 7])
-    x_btd = random_input(2, 7, 5)
+@every_kind
+def test_outputs_do_not_depend_on_whether_the_state_is_wanted(kind: str) -> None:
+    layer = random_layer(config_of(kind, 6, num_heads=2), 5, bidirectional=True)
+    lengths_b, x_btd = torch.tensor([2, 7]), random_input(2, 7, 5)
     y_bth, _ = layer(x_btd, None, lengths_b)
     others_bth, _ = layer(x_btd, None, lengths_b, state_wanted=False)
     for row, length in enumerate(lengths_b.tolist()):
         torch.testing.assert_close(others_bth[row, :length], y_bth[row, :length])
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "zoneout" not in kind])
 @pytest.mark.parametrize("lengths", [None, [2, 3]])
-def test_gradients_flow_to_input_state_and_weights(
-    cell: CellName, lengths: list[int] | None
-) -> None:
-    layer = random_layer(cell, 2, 3, bidirectional=True)
+def test_gradients_flow_to_input_state_and_weights(kind: str, lengths: list[int] | None) -> None:
+    layer = random_layer(config_of(kind, 3), 2, bidirectional=True)
     names, parameters = zip(*layer.named_parameters(), strict=True)
-    state = [part for part in random_state(cell, 2, 3) if part is not None]
+    state = [part for part in random_state(layer, 2) if part is not None]
     valid_bt1 = torch.ones(2, 3, 1)
     if lengths is not None:
         valid_bt1 = (torch.arange(3) < torch.tensor(lengths)[:, None]).unsqueeze(2)
@@ -124,12 +96,105 @@ def test_gradients_flow_to_input_state_and_weights(
         y_bth, end = torch.func.functional_call(
             layer, dict(zip(names, weights, strict=True)), (x_btd, start, lengths_b)
         )
-        return y_bth * valid_bt1, *(part for part in end if part is not None)
+        return y_bth * valid_bt1, *paper_parts(layer, end)
 
     inputs = [random_input(2, 3, 2), *state, *(weight.detach() for weight in parameters)]
     assert torch.autograd.gradcheck(
         outputs_and_state, [part.clone().requires_grad_() for part in inputs], fast_mode=False
     )
+
+
+@every_kind
+def test_gradients_equal_those_of_the_equations(kind: str) -> None:
+    layer = random_layer(config_of(kind, 6, num_heads=2), 3)
+    x_btd = random_input(3, 9, 3).requires_grad_()
+    start = [part.requires_grad_() for part in random_state(layer, 3) if part is not None]
+    wanted = [x_btd, *start, *layer.parameters()]
+
+    def gradients(outcome: tuple[Tensor, CellState]) -> tuple[Tensor, ...]:
+        y_bth, end = outcome
+        parts = [y_bth, *paper_parts(layer, end)]
+        directions = [random_input(*part.shape) for part in parts]
+        return torch.autograd.grad(parts, wanted, directions, allow_unused=True)
+
+    actual = gradients(layer(x_btd, CellState(*start)))
+    expected = gradients(by_equations(layer, x_btd, CellState(*start)))
+    for ours, theirs in zip(actual, expected, strict=True):
+        if theirs is None:
+            assert ours is None or not ours.any()
+        else:
+            torch.testing.assert_close(ours, theirs)
+
+
+@every_kind
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_in_its_row(kind: str, value: float) -> None:
+    """And after its timestep; in mLSTM also in the timesteps that are computed at once with it."""
+    layer = random_layer(config_of(kind, 6, num_heads=2), 3)
+    x_btd = random_input(2, 5, 3)
+    expected_bth, _ = layer(x_btd)
+    x_btd[0, 2, 1] = value
+    y_bth, _ = layer(x_btd)
+    torch.testing.assert_close(y_bth[1], expected_bth[1])
+    if kind != "mlstm":
+        torch.testing.assert_close(y_bth[0, :2], expected_bth[0, :2])
+    if value != value:
+        assert y_bth[0, 2].isnan().any()
+
+
+@every_kind
+def test_gates_are_between_0_and_1_and_those_of_each_timestep(kind: str) -> None:
+    layer = random_layer(config_of(kind, 6, num_heads=2), 3)
+    x_btd, before_bth = random_input(2, 5, 3), random_input(2, 5, 6)
+    gates = layer.gates(x_btd, before_bth)
+    assert set(gates) == GATES[layer.cell]
+    for name, gate in gates.items():
+        assert gate.shape[:2] == (2, 5)
+        assert ((gate > 0) & (gate < 1)).all()
+        alone = layer.gates(x_btd[1:, 3:4], before_bth[1:, 3:4])[name]
+        torch.testing.assert_close(alone[0, 0], gate[1, 3])
+
+
+GATES: dict[CellName, set[str]] = {
+    "rnn_tanh": set(),
+    "rnn_relu": set(),
+    "lstm": {"in_gate", "forget_gate", "out_gate"},
+    "gru": {"reset_gate", "update_gate"},
+    "layer_norm_lstm": {"in_gate", "forget_gate", "out_gate"},
+    "indrnn": set(),
+    "mingru": {"update_gate"},
+    "minlstm": {"forget_gate", "in_gate"},
+    "slstm": {"forget_gate", "out_gate"},
+    "mlstm": {"forget_gate", "out_gate"},
+    "rglru": {"recurrence_gate", "in_gate"},
+}
+
+
+@every_kind
+def test_autocast_rounds_products_alone(kind: str) -> None:
+    """States and sums in bfloat16 would lose long memories."""
+    layer = random_layer(config_of(kind, 6, num_heads=2), 3).float()
+    x_btd, lengths_b = random_input(2, 90, 3).float(), torch.tensor([90, 40])
+    exact_bth, exact = layer(x_btd, None, lengths_b)
+    with torch.autocast("cpu", torch.bfloat16):
+        y_bth, end = layer(x_btd, None, lengths_b)
+    assert y_bth.dtype == torch.float32
+    difference = (y_bth[0] - exact_bth[0]).abs().mean()
+    assert difference < 0.05 * exact_bth[0].abs().mean()
+    for part, exactly in zip(end, exact, strict=True):
+        assert (part is None) == (exactly is None)
+        assert part is None or part.dtype == torch.float32
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_kernels_may_compute_exactly_the_cells_that_they_know(cell: CellName) -> None:
+    assert random_layer(config_of(cell, 4), 3).native
+    assert not random_layer(config_of(f"{cell} zoneout", 4), 3).native
+
+
+@pytest.mark.parametrize("kind", ["peephole", "mogrifier", "layer_norm_lstm", "slstm"])
+def test_kernels_may_not_compute_others(kind: str) -> None:
+    assert not random_layer(config_of(kind, 4), 3).native
 
 
 def test_lstm_starts_with_open_forget_gates() -> None:
@@ -143,7 +208,7 @@ def test_reversal_index_turns_each_row_within_its_length() -> None:
     assert index_bt.tolist() == [[2, 1, 0, 3], [0, 1, 2, 3], [3, 2, 1, 0]]
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELL_NAMES if cell not in MINIMAL_CELLS])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in MINIMAL_CELLS])
 def test_backward_direction_equals_torch_packed_sequences(cell: CellName) -> None:
     config = ArchitectureConfig(cell=cell, hidden_size=6)
     layer = RecurrentLayer(config, 5, randomness(), bidirectional=True)

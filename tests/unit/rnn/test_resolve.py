@@ -231,7 +231,7 @@ def test_a_data_set_of_another_kind_is_named() -> None:
 @pytest.mark.parametrize("extra", [{}, {"layer_norm": True, "num_layers": 3, "residual": True}])
 def test_parameter_count_is_that_of_the_built_network(cell: str, extra: dict[str, Any]) -> None:
     randomness = Randomness(0, torch.device("cpu"))
-    architecture = {"cell": cell, "hidden_size": 6, **extra}
+    architecture = {"cell": cell, "hidden_size": 8, **extra}
     forecaster = resolve(
         forecasting().model_validate(
             {"task": "time-series-forecasting", "architecture": architecture}

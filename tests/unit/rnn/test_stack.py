@@ -11,7 +11,7 @@ from rnn.config import ArchitectureConfig
 from rnn.determinism import Randomness
 from rnn.probe import Probe
 from rnn.sizes import stack_parameters
-from rnn.stack import RecurrentStack
+from rnn.stack import RecurrentStack, layer_state
 from rnn.state import HiddenState
 from tests.unit.rnn.stacks import (
     HIDDEN,
@@ -184,6 +184,46 @@ def test_a_probed_pass_gives_the_same_answers(cell: str, bidirectional: bool) ->
     y_bth, end = stack(x_btd, probe=Probe([1, 2, 5, 20]))
     torch.testing.assert_close(y_bth, expected_bth)
     assert_same_state(end, expected_end)
+
+
+@pytest.mark.parametrize("connection", ["plain", "all"])
+def test_a_probe_sees_what_every_hidden_state_does_to_the_loss(connection: str) -> None:
+    """Against steps that share one tensor between the next timestep and the layers above."""
+    stack, x_btd, probe = random_stack("gru", connection), random_inputs(2, 7), Probe([1, 2, 5])
+    y_bth, _ = stack(x_btd, probe=probe)
+    found = probe.gradient_norms(y_bth[:, -1].square().sum())
+
+    layers, initial = stack.recurrent_layers(), stack.initial_state(2)
+    states = [[layer_state(initial, index)] for index in range(len(layers))]
+
+    def step(index: int, x_bd: Tensor) -> Tensor:
+        after = layers[index].step(x_bd, states[index][-1])
+        after.hidden_bh.retain_grad()
+        states[index].append(after)
+        return after.hidden_bh
+
+    for x_bd in x_btd.unbind(1):
+        y_bh = stack.connect(x_bd, step)
+    y_bh.square().sum().backward()
+    for index, of_layer in enumerate(states):
+        for lag in (1, 2, 5):
+            gradient_bh = of_layer[-1 - lag].hidden_bh.grad
+            assert gradient_bh is not None
+            assert found[index][lag] == pytest.approx(float(gradient_bh.norm()))
+
+
+@every_cell
+@pytest.mark.parametrize("connection", ["plain", "all"])
+def test_autocast_rounds_no_state(cell: str, connection: str) -> None:
+    """A layer that reads bfloat16 would be left to a slower path."""
+    stack, x_btd = random_stack(cell, connection).float(), random_inputs(2, 5).float()
+    read: list[torch.dtype] = []
+    for layer in stack.recurrent_layers():
+        layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        y_bth, end = stack(x_btd)
+    assert {*read, y_bth.dtype, end.hidden_lbh.dtype} == {torch.float32}
+    assert end.memory_lbm is None or end.memory_lbm.dtype == torch.float32
 
 
 # ---- dropout and what is kept for penalties ------------------------------------------------------

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rnn.data.examples import SeriesExamples
 from rnn.forecasting.coding import CodedWindows, code_windows
-from rnn.forecasting.scale import fit_window_scale, last_observed
 from rnn.forecasting.windows import SeriesWindows, WindowSampler, WindowShape
 
 SHAPE = WindowShape(context_length=8, horizon=5, season_length=4)
@@ -80,25 +83,6 @@ def test_a_series_that_ends_in_missing_values_keeps_its_last_observed_one() -> N
     assert np.isfinite(coded.inputs_btd).all()
 
 
-@pytest.mark.parametrize("row", [[0.0, 0.0], [7.0, 7.0], [np.nan, np.nan], [1e-300, 2e-300]])
-def test_a_window_without_variation_has_a_usable_scale(row: list[float]) -> None:
-    scale = fit_window_scale(np.array([row]))
-    assert scale.scale_b[0] > 0
-    assert np.isfinite(scale.location_b[0])
-
-
-def test_scaling_ignores_missing_values() -> None:
-    with_gap = fit_window_scale(np.array([[1.0, np.nan, 3.0, 8.0]]))
-    without = fit_window_scale(np.array([[1.0, 3.0, 8.0]]))
-    assert with_gap.scale_b == pytest.approx(without.scale_b)
-    assert with_gap.location_b == pytest.approx(without.location_b)
-
-
-def test_last_observed_skips_missing_values() -> None:
-    rows = np.array([[1.0, 2.0, np.nan], [np.nan, np.nan, 4.0], [np.nan] * 3])
-    np.testing.assert_array_equal(last_observed(rows), [2, 4, np.nan])
-
-
 def test_training_windows_never_touch_the_held_out_horizon_or_another_series() -> None:
     series = [np.arange(20.0), np.arange(100.0, 140.0), np.arange(900.0, 905.0)]
     sampler = sampler_of(series)
@@ -124,3 +108,75 @@ def test_windows_without_a_value_to_read_or_to_learn_are_not_drawn() -> None:
     assert len(sampler) == 0
     assert history_bt.shape == (0, SHAPE.history_length)
     assert future_bh.shape == (0, 5)
+
+
+@pytest.mark.parametrize(("origins", "step", "held_out"), [(1, None, 5), (3, None, 15), (4, 2, 11)])
+def test_several_held_out_origins_leave_more_of_the_end_alone(
+    origins: int, step: int | None, held_out: int
+) -> None:
+    shape = replace(SHAPE, validation_windows=origins, window_step=step)
+    sampler = sampler_of([np.arange(40.0)], shape)
+    drawn = sampler.draw(np.arange(len(sampler)))
+    assert drawn.future_bh.max() == 39 - held_out
+
+
+@st.composite
+def ragged_series(draw: st.DrawFn) -> list[np.ndarray]:
+    """Series of 0 to 30 timesteps, any of them missing; the values say where they stand."""
+    lengths = draw(st.lists(st.integers(0, 30), min_size=1, max_size=4))
+    series = []
+    for index, length in enumerate(lengths):
+        values = 1000.0 * (index + 1) + np.arange(length)
+        missing = draw(st.lists(st.booleans(), min_size=length, max_size=length))
+        values[np.array(missing, dtype=bool)] = np.nan
+        series.append(values)
+    return series
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> WindowShape:
+    return WindowShape(
+        draw(st.integers(1, 9)),
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 5)),
+        lags=tuple(sorted(draw(st.sets(st.integers(1, 12), max_size=2)))),
+        scaling=draw(st.sampled_from(["mean", "last", "robust"])),
+        past_covariates=1,
+        future_covariates=1,
+        validation_windows=draw(st.integers(1, 3)),
+        test_windows=draw(st.integers(0, 2)),
+        window_step=draw(st.none() | st.integers(1, 4)),
+    )
+
+
+@given(ragged_series(), shapes())
+@settings(max_examples=150, deadline=None)
+def test_a_window_holds_what_stands_around_its_origin(
+    series: list[np.ndarray], shape: WindowShape
+) -> None:
+    # The covariate of a timestep is its position, so that any displacement would show.
+    positions = [np.arange(float(len(values)))[:, None] for values in series]
+    ids = [str(index) for index in range(len(series))]
+    examples = SeriesExamples(
+        ids, series, [None] * len(series), None, positions, [-place for place in positions]
+    )
+    sampler = WindowSampler(SeriesWindows(examples, shape))
+    drawn = sampler.draw(np.arange(len(sampler)))
+    coded = code_windows(drawn, shape)
+    assert np.isfinite(coded.inputs_btd).all()
+    assert np.isfinite(coded.future_bhd).all()
+    assert np.isfinite(coded.base_bh).all()
+    for row in range(len(drawn)):
+        around = np.concatenate([drawn.history_bt[row], drawn.future_bh[row]])
+        place = drawn.known_btf[row, :, 0]
+        origin = -int(place[shape.context_length])
+        in_context = drawn.past_btp[row, :, 0]
+        np.testing.assert_array_equal(in_context, -place[: shape.context_length])
+        assert not np.isnan(drawn.history_bt[row]).all()
+        assert not np.isnan(drawn.future_bh[row]).all()
+        owner = series[int(np.nanmax(around) // 1000) - 1]
+        assert origin + shape.horizon <= len(owner) - shape.back_test.held_out
+        first = max(0, origin - shape.history_length)
+        seen = owner[first : origin + shape.horizon]
+        np.testing.assert_array_equal(around[len(around) - len(seen) :], seen)
+        assert np.isnan(around[: len(around) - len(seen)]).all()

@@ -27,10 +27,6 @@ def test_bytes_that_are_no_text_become_replacement_characters() -> None:
     assert decoder.finish() == "\ufffd"
 
 
-def test_the_empty_prompt_is_a_line_break() -> None:
-    assert ByteTokenizer().encode("") == [10]
-
-
 def words() -> WordTokenizer:
     texts = ["The cat sat.", "the dog sat!", "A cat ran."]
     return WordTokenizer.learn(texts, vocabulary_size=100, min_frequency=1)

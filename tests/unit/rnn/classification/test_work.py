@@ -1,0 +1,125 @@
+"""A classifier's training: calibration at its end, smoothed targets, what is kept of long texts."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnn.checkpoint import load_model, read, write
+from rnn.classification.predictor import Classifier
+from rnn.classification.work import ClassificationWork
+from rnn.config import ClassificationConfig
+from rnn.data.examples import TextExamples
+from rnn.determinism import Randomness
+from rnn.events import Evaluated, Finished
+from rnn.train import train
+
+CPU = torch.device("cpu")
+
+
+class Patient:
+    """A training that nobody interrupts."""
+
+    def elapsed_seconds(self) -> float:
+        return 0.0
+
+    def should_checkpoint(self) -> bool:
+        return False
+
+    def should_stop(self) -> bool:
+        return False
+
+
+def configured(**parts: dict[str, Any]) -> ClassificationConfig:
+    return ClassificationConfig.model_validate(
+        {
+            "task": "text-classification",
+            "architecture": {
+                "hidden_size": 6,
+                "embedding_size": 6,
+                **parts.get("architecture", {}),
+            },
+            "training": {
+                "max_epochs": 4,
+                "batch_size": 8,
+                "learning_rate": 0.02,
+                **parts.get("training", {}),
+            },
+            "data": {"validation_fraction": 0.2, "min_frequency": 1, **parts.get("data", {})},
+        }
+    )
+
+
+def with_splits(sentences: TextExamples) -> TextExamples:
+    splits = ["train"] * 30 + ["validation"] * 15 + ["test"] * 15
+    return TextExamples(sentences.texts, sentences.labels, splits)
+
+
+def test_the_temperature_is_fitted_at_the_end_and_served(
+    sentences: TextExamples, tmp_path: Path
+) -> None:
+    examples = with_splits(sentences)
+    events = list(train(configured(), examples, device="cpu", control=Patient(), resume=None))
+    last = events[-1]
+    assert isinstance(last, Finished)
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    best = min(evaluated, key=lambda event: event.metrics["loss"])
+    assert not any("temperature" in event.metrics for event in evaluated)
+    assert last.metrics["calibration_error_unscaled"] == best.metrics["calibration_error"]
+    assert last.metrics["accuracy"] == best.metrics["accuracy"]
+    assert {"test_calibration_error", "test_calibration_error_unscaled"} <= set(last.metrics)
+    last.save(tmp_path / "model")
+    content = read(tmp_path / "model", "model")
+    temperature = content.values["temperature"]
+    assert temperature == last.metrics["temperature"] != 1
+    model = load_model(tmp_path / "model")
+    assert isinstance(model, Classifier)
+    found = torch.from_numpy(model.classify(examples.texts[45:]).probabilities_bc)
+    own_b = torch.tensor([model.labels.index(label) for label in examples.labels[45:]])
+    loss = float(-found.gather(1, own_b[:, None]).log().mean())
+    assert loss == pytest.approx(last.metrics["test_loss"], abs=1e-5)
+
+
+def test_a_model_from_before_calibration_has_a_temperature_of_1(
+    sentences: TextExamples, tmp_path: Path
+) -> None:
+    *_, last = train(configured(), sentences, device="cpu", control=Patient(), resume=None)
+    assert isinstance(last, Finished)
+    last.save(tmp_path / "new")
+    content = read(tmp_path / "new", "model")
+    write(tmp_path / "old", replace(content, values={"labels": content.values["labels"]}))
+    new, old = load_model(tmp_path / "new"), load_model(tmp_path / "old")
+    assert isinstance(new, Classifier)
+    assert isinstance(old, Classifier)
+    scaled_bc, plain_bc = (model.classify(sentences.texts).probabilities_bc for model in (new, old))
+    power_bc = plain_bc ** (1 / content.values["temperature"])
+    np.testing.assert_allclose(scaled_bc, power_bc / power_bc.sum(axis=1, keepdims=True))
+
+
+def test_smoothed_targets_give_every_label_a_share(sentences: TextExamples) -> None:
+    losses = {}
+    for smoothing in (0.0, 0.4, 0.8):
+        architecture = {"input_dropout": 0.0, "output_dropout": 0.0, "dropout": 0.0}
+        config = configured(training={"label_smoothing": smoothing}, architecture=architecture)
+        work = ClassificationWork(config, sentences, CPU, Randomness(0, CPU))
+        losses[smoothing] = work.batch_loss(0, 0).loss.detach()
+    torch.testing.assert_close(losses[0.4] - losses[0.0], losses[0.8] - losses[0.4])
+    assert losses[0.4] != losses[0.0]
+
+
+def test_the_end_of_long_texts_can_be_kept() -> None:
+    """The label is told by the last word alone."""
+    texts = [f"{'so it goes on and on ' * 3}{word}" for word in ("good", "bad") * 20]
+    examples = TextExamples(texts, ["yes", "no"] * 20, None)
+    accuracy = {}
+    for truncation in ("start", "both"):
+        config = configured(
+            data={"max_tokens": 4, "truncation": truncation}, training={"max_epochs": 8}
+        )
+        *_, last = train(config, examples, device="cpu", control=Patient(), resume=None)
+        assert isinstance(last, Finished)
+        accuracy[truncation] = last.metrics["accuracy"]
+    assert accuracy == {"start": 0.5, "both": 1.0}
