@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import m4_hourly, sst2, tinyshakespeare
+from benchmarks.quality import figures
 from benchmarks.service import Run, Service, json_lines, moment
 
 SEASON, HORIZON = 24, 48
@@ -27,6 +28,7 @@ SEASON, HORIZON = 24, 48
 def forecasting(service: Service, data: Path, run: Run) -> None:
     train = m4_hourly(data, "train")
     test = m4_hourly(data, "test")
+    assert list(test) == list(train)
     table = json_lines([{"id": name, "target": values} for name, values in train.items()])
     service.train(run, service.upload("m4-hourly.jsonl", table), "time-series-forecasting")
     service.post("/forecasts", model=run.name, series=[train["H1"]], horizon=HORIZON)
@@ -36,16 +38,12 @@ def forecasting(service: Service, data: Path, run: Run) -> None:
         "/forecasts", model=run.name, series=list(train.values()), horizon=HORIZON
     )
     run.figures["seconds to forecast 414 series"] = time.perf_counter() - began
-    errors, naive = [], []
-    for (name, history), forecast in zip(train.items(), answer["forecasts"], strict=True):
-        truth, known = np.array(test[name]), np.array(history)
-        scale = np.mean(np.abs(known[SEASON:] - known[:-SEASON]))
-        middle = np.array(forecast["quantiles"]["0.5"])
-        errors.append(np.mean(np.abs(truth - middle)) / scale)
-        repeated = np.tile(known[-SEASON:], HORIZON // SEASON)
-        naive.append(np.mean(np.abs(truth - repeated)) / scale)
-    run.figures["test MASE"] = float(np.mean(errors))
-    run.figures["seasonal naive"] = float(np.mean(naive))
+    known, truth_bh = [np.array(values) for values in train.values()], np.array(list(test.values()))
+    medians_bh = np.array([forecast["quantiles"]["0.5"] for forecast in answer["forecasts"]])
+    naive_bh = figures.seasonal_naive(known, SEASON, HORIZON)
+    scale_b = figures.seasonal_scale(known, SEASON)
+    run.figures["test MASE"] = figures.mase(medians_bh, truth_bh, scale_b)
+    run.figures["seasonal naive"] = figures.mase(naive_bh, truth_bh, scale_b)
 
 
 def sentiment(service: Service, data: Path, run: Run) -> None:

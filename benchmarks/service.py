@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -126,7 +126,7 @@ def service_at(url: str | None) -> Iterator[Service]:
         yield Service(url, os.environ["REPRISE_API_KEY"])
 
 
-def json_lines(rows: list[Mapping[str, Any]]) -> bytes:
+def json_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """An upload with one row a line."""
     return "\n".join(json.dumps(row) for row in rows).encode()
 

@@ -53,9 +53,9 @@ def table(model: type[BaseModel]) -> list[str]:
     properties = model.model_json_schema()["properties"]
     rows = ["| field | values | default | meaning |", "| --- | --- | --- | --- |"]
     for name, info in model.model_fields.items():
+        value = default(info.get_default(call_default_factory=True))
         rows.append(
-            f"| `{name}` | {allowed(properties[name])} | {default(info.default)} |"
-            f" {info.description or ''} |"
+            f"| `{name}` | {allowed(properties[name])} | {value} | {info.description or ''} |"
         )
     return rows
 

@@ -77,9 +77,11 @@ def _vanishing(layers: list[LayerFigures], config: ArchitectureConfig) -> Findin
 
 
 def _left(figures: LayerFigures) -> float | None:
-    """None where the rows are shorter, or no gradient reaches the layer at all."""
+    """None where the rows are shorter, or no gradient reaches the layer at all, or it explodes."""
     near, far = figures.gradient_norms.get(1), figures.gradient_norms.get(VANISHING_LAG)
-    return far / near if near and far is not None else None
+    if not near or far is None or not math.isfinite(near + far):
+        return None
+    return far / near
 
 
 def _exploding(figures: LayerFigures, config: ArchitectureConfig) -> Finding | None:

@@ -142,22 +142,20 @@ SIGMOID_GATES: dict[CellName, tuple[str | None, ...]] = {
 }
 
 
-def gate_sums(
-    weights: CellWeights, x: Tensor, hidden: Tensor, hidden_mask: Tensor | None = None
-) -> GateSums:
-    """Of inputs [.., D] and hidden states [.., H].
-
-    Args:
-        hidden_mask: multiplies the hidden states on their way into the product.
-    """
+def gate_sums(weights: CellWeights, x: Tensor, hidden: Tensor) -> GateSums:
+    """Of inputs [.., D] and hidden states [.., H]."""
     input_bg = x @ weights.input_weight_gd.T + weights.input_bias_g
-    return GateSums(input_bg, recurrent_sums(weights, hidden, hidden_mask))
+    return GateSums(input_bg, recurrent_sums(weights, hidden))
 
 
 def recurrent_sums(
     weights: CellWeights, hidden: Tensor, hidden_mask: Tensor | None = None
 ) -> Tensor | None:
-    """What hidden states [.., H] add to the gates; None for the minimal cells."""
+    """What hidden states [.., H] add to the gates; None for the minimal cells.
+
+    Args:
+        hidden_mask: multiplies them on their way into the product.
+    """
     if weights.recurrent_weight_gh is None or weights.recurrent_bias_g is None:
         return None
     seen = hidden if hidden_mask is None else hidden * hidden_mask

@@ -37,11 +37,20 @@ class Randomness:
             self.dropout.set_state(dropout)
 
 
-def use_reproducible_kernels() -> None:
+def use_reproducible_kernels(device: torch.device) -> None:
     """Chooses the kernels that give the same result each time where a device offers faster ones
-    that do not."""
+    that do not; warns where an operation has no such kernel.
+
+    cuBLAS is the same each time only where the process was started with CUBLAS_WORKSPACE_CONFIG,
+    and otherwise warned about.
+    """
+    if device.type != "cuda":
+        return
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # It costs time, and nobody reads what it fills.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def uses_bfloat16(precision: PrecisionName, device_type: str) -> bool:

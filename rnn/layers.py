@@ -114,7 +114,7 @@ class RecurrentLayer(nn.Module):
         """The forward direction's state after one more timestep of inputs [B, D], without any
         randomness: what an evaluated sequence would have."""
         if isinstance(self.forwards, Recurrence):
-            after = self.forwards.cell(x_bd, state)
+            after = self.forwards.step(x_bd, state)
         else:
             after = CELLS[self.cell](x_bd, state, self.weights())
         return zoneout_mean(1, after, self.zoneout).mix(0, state, after) if self.zoneout else after

@@ -81,7 +81,7 @@ def train(
         DataTooSmallError: the examples leave nothing to learn from or to hold out.
         CheckpointError: the checkpoint or the base cannot be used.
     """
-    use_reproducible_kernels()
+    use_reproducible_kernels(torch.device(device))
     training = config.training
     randomness = Randomness(training.seed, torch.device(device))
     content = None if base is None else read(base, "model", device)

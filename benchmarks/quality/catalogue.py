@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import data as files
 from benchmarks.quality import judges, series, texts
 from benchmarks.quality.series import LongSeries
-from benchmarks.service import Run, Service, json_lines
+from benchmarks.service import Run, Service
 
 ETT_CONTEXT = 96  # timesteps that a forecaster of ETTh1 may see
 EXCHANGE_CONTEXT = 400  # at most, as the product chooses
@@ -139,11 +139,6 @@ def _exchange() -> Benchmark:
     )
 
 
-def _m4_upload(data: Path) -> bytes:
-    known, _ = series.m4_hourly(data)
-    return json_lines([{"id": name, "target": values.tolist()} for name, values in known.items()])
-
-
 def _sst2(name: str, title: str, *, phrases: bool, pretrained: bool) -> Benchmark:
     return Benchmark(
         name,
@@ -205,6 +200,7 @@ BENCHMARKS = {
             # 9,999 words and the end of a line, beside the tokenizer's own.
             {
                 "data": {
+                    "split_column": "split",
                     "tokenizer": "word",
                     "vocabulary_size": 10_100,
                     "test_evaluations": ["static", "cache", "dynamic"],
@@ -236,7 +232,7 @@ BENCHMARKS = {
             ),
             {"cpu": 15, "cuda": 15},
             "m4-hourly.jsonl",
-            _m4_upload,
+            series.m4_upload,
             lambda service, data, run: judges.m4(service, run, data),
             naive=judges.m4_naive,
             naive_known={"sMAPE": 13.912, "MASE": 1.193},

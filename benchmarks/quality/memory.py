@@ -62,7 +62,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "gru": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
         "mingru": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
         "minlstm": Recipe({"hidden_size": 64, "chrono_length": 600}, 10_000, 32, 5e-3),
-        "rglru": Recipe({"hidden_size": 64}, 10_000, 32, 5e-3),
+        "rglru": Recipe({"hidden_size": 64}, 4_000, 32, 5e-3),
         "indrnn": Recipe({"num_layers": 2, "hidden_size": 64}, 10_000, 32, 2e-3),
     },
     "copy": {
@@ -118,7 +118,7 @@ def run(problem: Problem, cell: CellName, recipe: Recipe, *, seed: int, minutes:
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     began = time.process_time()
     length = recipe.first_length or problem.train_length
-    recent = step = 0
+    recent, step = math.inf, 0
     for step in range(1, recipe.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, recipe)

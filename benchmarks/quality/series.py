@@ -91,3 +91,9 @@ def m4_hourly(data: Path) -> tuple[dict[str, Floats], Floats]:
     train, test = files.m4_hourly(data, "train"), files.m4_hourly(data, "test")
     known = {name: np.array(values) for name, values in train.items()}
     return known, np.array([test[name] for name in train])
+
+
+def m4_upload(data: Path) -> bytes:
+    """The training parts, a row for each series."""
+    known, _ = m4_hourly(data)
+    return json_lines([{"id": name, "target": values.tolist()} for name, values in known.items()])

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quality import figures
-from benchmarks.quality.series import M4_HORIZON, M4_SEASON, m4_hourly
+from benchmarks.quality.series import M4_HORIZON, M4_SEASON, m4_hourly, m4_upload
 from benchmarks.service import Run, Service
-from benchmarks.training.presets import ROOT, m4_upload
+from benchmarks.training.presets import ROOT
 
 PEER = Path(__file__).with_name("neuralforecast_m4.py")
 

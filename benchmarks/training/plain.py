@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn.config import (
     BYTE_VOCABULARY_SIZE,
+    QUANTILE_LEVELS,
     ArchitectureConfig,
     ClassificationConfig,
     ForecastingConfig,
@@ -34,7 +35,6 @@ from rnn.config import (
 from rnn.data.splits import bucketed_batches
 from rnn.forecasting.windows import WindowShape
 
-QUANTILES = 13
 LABELS = 2
 WARM_UP_STEPS = 3
 
@@ -143,7 +143,7 @@ class Forecaster(nn.Module):
         super().__init__()
         shape = WindowShape.of(config.data)
         self.recurrent = Recurrent(config.architecture, shape.input_features)
-        self.out = nn.Linear(self.recurrent.output_size, shape.horizon * QUANTILES)
+        self.out = nn.Linear(self.recurrent.output_size, shape.horizon * len(QUANTILE_LEVELS))
         batch = config.training.batch_size
         self.x_btd = torch.randn(batch, shape.context_length, shape.input_features)
         self.truth_bh = torch.randn(batch, shape.horizon)
@@ -152,10 +152,10 @@ class Forecaster(nn.Module):
         return self.recurrent.multiplied()
 
     def batches(self) -> Iterator[BatchLoss]:
-        levels_q = torch.linspace(0.025, 0.975, QUANTILES)
+        levels_q = torch.tensor(QUANTILE_LEVELS)
         while True:
             y_bth, _ = self.recurrent.layers(self.x_btd)
-            quantiles_bhq = self.out(y_bth[:, -1]).float().unflatten(1, (-1, QUANTILES))
+            quantiles_bhq = self.out(y_bth[:, -1]).float().unflatten(1, (-1, len(levels_q)))
             error_bhq = self.truth_bh[:, :, None] - quantiles_bhq
             loss = torch.maximum(levels_q * error_bhq, (levels_q - 1) * error_bhq).mean()
             yield loss, self.x_btd.shape[0] * self.x_btd.shape[1]

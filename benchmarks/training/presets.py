@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data as files
-from benchmarks.quality.series import m4_hourly
+from benchmarks.quality.series import m4_upload
 from benchmarks.quality.texts import sst2_upload
-from benchmarks.service import Run, Service, json_lines
+from benchmarks.service import Run, Service
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOPS_A_WEIGHT = 6  # multiply and add: once forwards, twice on the way back
@@ -33,11 +33,6 @@ class Work:
 
 def _no_texts(_data: Path) -> list[str]:
     return []
-
-
-def m4_upload(data: Path) -> bytes:
-    known, _ = m4_hourly(data)
-    return json_lines([{"id": name, "target": values.tolist()} for name, values in known.items()])
 
 
 WORKS = {

@@ -127,7 +127,7 @@ class ArchitectureConfig(Config):
         ge=2,
         le=1_000_000,
         description="Spreads the gate biases at the start over memories of up to so many "
-        "timesteps; null: no spread.",
+        "timesteps; an `indrnn` may double what it keeps over so many. null: no spread, no growth.",
     )
 
     @model_validator(mode="after")

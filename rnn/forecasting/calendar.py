@@ -58,53 +58,66 @@ def calendar_features(
         starts: time of position 0 of each row.
         position_bt: [B, T] timesteps after the start, negative before it.
     """
+    cycles = calendar_cycles(frequency)
     time_bt = timestep_times(starts, position_bt, frequency)
-    day_bt = time_bt.astype("datetime64[D]")
-    month_bt = time_bt.astype("datetime64[M]")
-    year_bt = time_bt.astype("datetime64[Y]")
+    day_bt = time_bt // DAY
+    first, last = int(day_bt.min(initial=0)), int(day_bt.max(initial=0))
+    if last - first < day_bt.size:  # many timesteps share a day
+        features_btc = _day_features(np.arange(first, last + 1), cycles)[day_bt - first]
+    else:
+        features_btc = _day_features(day_bt, cycles)
+    if "day" not in cycles:
+        return features_btc
+    return np.concatenate([_on_circle([(time_bt - day_bt * DAY) / DAY]), features_btc], axis=-1)
+
+
+def _day_features(days: IntArray, cycles: Sequence[str]) -> FloatArray:
+    """[..., features] of days since 1970 in the cycles that are longer than a day."""
+    dates = days.astype("datetime64[D]")
     shares = []
-    for cycle in calendar_cycles(frequency):
-        if cycle == "day":
-            shares.append((time_bt - day_bt).astype(np.int64) / DAY)
-        elif cycle == "week":  # 1970 began on a Thursday
-            shares.append((day_bt.astype(np.int64) + 3) % 7 / 7)
-        elif cycle == "month":
-            shares.append(_place(day_bt, month_bt))
-        else:
-            shares.append(_place(day_bt, year_bt))
-    if not shares:
-        return np.zeros((*position_bt.shape, 0))
-    angle_btc = 2 * np.pi * np.stack(shares, axis=2)
-    return np.concatenate([np.sin(angle_btc), np.cos(angle_btc)], axis=2)
+    if "week" in cycles:  # 1970 began on a Thursday
+        shares.append((days + 3) % 7 / 7)
+    if "month" in cycles:
+        shares.append(_share_passed(dates, "M"))
+    if "year" in cycles:
+        shares.append(_share_passed(dates, "Y"))
+    return _on_circle(shares) if shares else np.zeros((*days.shape, 0))
 
 
-def timestep_times(
-    starts: Sequence[datetime], position_bt: IntArray, frequency: str
-) -> NDArray[np.datetime64]:
-    """[B, T] times in UTC, to the microsecond. Steps of months keep the time within the month, as
-    far as the month is long enough."""
+def _share_passed(dates: NDArray[np.datetime64], period: str) -> FloatArray:
+    """Share of its month or year that has passed at the beginning of each day."""
+    periods = dates.astype(f"datetime64[{period}]")
+    first = periods.astype("datetime64[D]")
+    share: FloatArray = (dates - first) / ((periods + 1).astype("datetime64[D]") - first)
+    return share
+
+
+def _on_circle(shares: Sequence[FloatArray]) -> FloatArray:
+    """[..., 2 * shares] sine and cosine of each share of a turn."""
+    angles = [2 * np.pi * share for share in shares]
+    return np.stack([turn(angle) for angle in angles for turn in (np.sin, np.cos)], axis=-1)
+
+
+def timestep_times(starts: Sequence[datetime], position_bt: IntArray, frequency: str) -> IntArray:
+    """[B, T] microseconds since 1970 in UTC. Steps of months keep the day of the month and the time
+    of the start, as far as the month is long enough."""
     step, in_months = parse_frequency(frequency)
-    microseconds_b = np.array(
-        [(start - _EPOCH) // timedelta(microseconds=1) for start in starts], dtype=np.int64
+    start_b1 = np.array(
+        [[(start - _EPOCH) // timedelta(microseconds=1)] for start in starts], dtype=np.int64
     )
-    start_b1 = microseconds_b[:, None].astype("datetime64[us]")
-    time_bt: NDArray[np.datetime64]
     if not in_months:
-        time_bt = start_b1 + (position_bt * step).astype("timedelta64[us]")
-        return time_bt
-    month_b1 = start_b1.astype("datetime64[M]")
-    within_b1 = start_b1 - month_b1.astype("datetime64[us]")
+        return start_b1 + position_bt * step
+    month_b1 = start_b1.astype("datetime64[us]").astype("datetime64[M]")
+    within_b1 = start_b1 - _microseconds(month_b1)
     month_bt = month_b1 + (position_bt * step).astype("timedelta64[M]")
-    first_bt = month_bt.astype("datetime64[us]")
-    longest_bt = (month_bt + 1).astype("datetime64[us]") - first_bt - np.timedelta64(DAY, "us")
-    whole_days_b1 = within_b1.astype("timedelta64[D]").astype("timedelta64[us]")
-    time_bt = first_bt + np.minimum(whole_days_b1, longest_bt) + (within_b1 - whole_days_b1)
+    first_bt = _microseconds(month_bt)
+    last_day_bt = _microseconds(month_bt + 1) - DAY - first_bt
+    time_bt: IntArray = (
+        first_bt + np.minimum(within_b1 - within_b1 % DAY, last_day_bt) + within_b1 % DAY
+    )
     return time_bt
 
 
-def _place(day_bt: NDArray[np.datetime64], period_bt: NDArray[np.datetime64]) -> FloatArray:
-    """Share of a month or a year that has passed at the beginning of a day."""
-    first_bt = period_bt.astype("datetime64[D]")
-    next_bt = (period_bt + 1).astype("datetime64[D]")
-    place_bt: FloatArray = (day_bt - first_bt) / (next_bt - first_bt)
-    return place_bt
+def _microseconds(months: NDArray[np.datetime64]) -> IntArray:
+    """Since 1970, of the beginning of each month."""
+    return months.astype("datetime64[us]").astype(np.int64)

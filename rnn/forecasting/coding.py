@@ -1,6 +1,8 @@
 """Windows as a network reads them: in units of the window, with what is missing masked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,35 +55,28 @@ def code_windows(batch: WindowBatch, shape: WindowShape) -> CodedWindows:
         batch.deviation_b,
     )
     scaled_bt = scale.transform(history_bt)
-    read = [scaled_bt[:, length - context - lag : length - lag] for lag in (0, *shape.read_lags)]
     known_btf = standardised(batch.known_btf)
-    inputs_btd = np.concatenate(
-        [
-            _observed_pairs(np.stack(read, axis=2)),
-            _repeated(_size_features(scale), context),
-            _observed_pairs(standardised(batch.past_btp)),
-            _observed_pairs(known_btf[:, :context]),
-            batch.time_btc[:, :context],
-            _repeated(static_features(batch.static_bk, shape.static), context),
-        ],
-        axis=2,
-    )
+    inputs = _Features(len(batch), context, shape.input_features)
+    for lag in (0, *shape.read_lags):
+        inputs.add_observed(scaled_bt[:, length - context - lag : length - lag])
+    inputs.add(scale.scale_b[:, None] / (np.abs(scale.location_b) + scale.scale_b)[:, None])
+    inputs.add(np.log10(scale.scale_b)[:, None] / 10)
+    inputs.add_each(standardised(batch.past_btp), inputs.add_observed)
+    inputs.add_each(known_btf[:, :context], inputs.add_observed)
+    inputs.add_each(batch.time_btc[:, :context], inputs.add)
+    inputs.add_each(static_features(batch.static_bk, shape.static)[:, None], inputs.add)
     columns_hn = length - shape.lags_hn + np.arange(shape.horizon)[:, None]
     lagged_bhn = scaled_bt[:, columns_hn]
-    future_bhd = np.concatenate(
-        [
-            np.nan_to_num(lagged_bhn),
-            ~np.isnan(lagged_bhn),
-            _observed_pairs(known_btf[:, context:]),
-            batch.time_btc[:, context:],
-        ],
-        axis=2,
-    )
+    future = _Features(len(batch), shape.horizon, shape.future_features)
+    future.add_each(np.where(np.isnan(lagged_bhn), 0, lagged_bhn), future.add)
+    future.add_each(~np.isnan(lagged_bhn), future.add)
+    future.add_each(known_btf[:, context:], future.add_observed)
+    future.add_each(batch.time_btc[:, context:], future.add)
     seasons = columns_hn[:, : shape.num_seasons]
     seasonal_naive_bh = _seasonal_naive(history_bt, history_bt[:, seasons])
     return CodedWindows(
-        np.clip(inputs_btd, -FURTHEST, FURTHEST).astype(np.float32),
-        np.clip(future_bhd, -FURTHEST, FURTHEST).astype(np.float32),
+        inputs.array_btd,
+        future.array_btd,
         np.repeat(scale.location_b[:, None], shape.horizon, axis=1)
         if shape.scaling == "last"
         else seasonal_naive_bh,
@@ -90,21 +85,27 @@ def code_windows(batch: WindowBatch, shape: WindowShape) -> CodedWindows:
     )
 
 
-def _size_features(scale: WindowScale) -> FloatArray:
-    relative_b = scale.scale_b / (np.abs(scale.location_b) + scale.scale_b)
-    return np.stack([relative_b, np.log10(scale.scale_b) / 10], axis=1)
+class _Features:
+    """The features of each timestep, filled in one after the other."""
 
+    def __init__(self, batch: int, timesteps: int, count: int) -> None:
+        self.array_btd = np.empty((batch, timesteps, count), dtype=np.float32)
+        self._filled = 0
 
-def _observed_pairs(values_btn: FloatArray) -> FloatArray:
-    """[B, T, 2n]: each value, 0 where it is missing, then whether it was observed."""
-    batch, timesteps, count = values_btn.shape
-    pairs_btn2 = np.stack([np.nan_to_num(values_btn), ~np.isnan(values_btn)], axis=3)
-    return pairs_btn2.reshape(batch, timesteps, 2 * count)
+    def add(self, values_bt: NDArray[Any]) -> None:
+        """[B, T] or, for what is the same at each timestep, [B, 1]."""
+        self.array_btd[:, :, self._filled] = np.clip(values_bt, -FURTHEST, FURTHEST)
+        self._filled += 1
 
+    def add_observed(self, values_bt: FloatArray) -> None:
+        """Each value, 0 where it is missing, then whether it was observed."""
+        observed_bt = ~np.isnan(values_bt)
+        self.add(np.where(observed_bt, values_bt, 0))
+        self.add(observed_bt)
 
-def _repeated(features_bk: FloatArray, context: int) -> FloatArray:
-    """The same features at each timestep, [B, T, K]."""
-    return np.repeat(features_bk[:, None, :], context, axis=1)
+    def add_each(self, values_btn: NDArray[Any], add: Callable[[NDArray[Any]], None]) -> None:
+        for place in range(values_btn.shape[2]):
+            add(values_btn[:, :, place])
 
 
 def _with_last_value(context_bt: FloatArray, history_bt: FloatArray) -> FloatArray:

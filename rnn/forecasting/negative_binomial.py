@@ -29,13 +29,13 @@ class NegativeBinomial:
 
     def loss(self, outputs_bho: Tensor, targets: Targets) -> Tensor:
         """Mean negative log-likelihood of the observed counts."""
-        level_b1 = 1 + targets.location_b.clamp(min=0)[:, None]
-        start_bh = _inverse_softplus((targets.base_bh / level_b1).clamp(min=_LEAST_SHARE))
-        mean_bh = level_b1 * functional.softplus(start_bh + outputs_bho[:, :, 0]) + _LEAST_MEAN
-        dispersion_bh = functional.softplus(outputs_bho[:, :, 1]) / level_b1.sqrt()
+        # float64: logarithms of gamma functions of large counts differ in digits beyond float32.
+        numbers_bho, count_bh = outputs_bho.double(), targets.value_bh.double()
+        level_b1 = 1 + targets.location_b.double().clamp(min=0)[:, None]
+        start_bh = _inverse_softplus((targets.base_bh.double() / level_b1).clamp(min=_LEAST_SHARE))
+        mean_bh = level_b1 * functional.softplus(start_bh + numbers_bho[:, :, 0]) + _LEAST_MEAN
+        dispersion_bh = functional.softplus(numbers_bho[:, :, 1]) / level_b1.sqrt()
         inverse_bh = 1 / (dispersion_bh + _LEAST_DISPERSION)
-        # log1p keeps what a sum of very different numbers would lose.
-        count_bh = targets.value_bh
         log_likelihood_bh = (
             torch.lgamma(count_bh + inverse_bh)
             - torch.lgamma(inverse_bh)
@@ -43,7 +43,7 @@ class NegativeBinomial:
             - inverse_bh * torch.log1p(mean_bh / inverse_bh)
             - count_bh * torch.log1p(inverse_bh / mean_bh)
         )
-        return masked_mean(-log_likelihood_bh, targets.mask_bh)
+        return masked_mean(-log_likelihood_bh, targets.mask_bh).to(outputs_bho.dtype)
 
     def mean(self, outputs_bho: FloatArray, units: Units) -> FloatArray:
         return self._parameters(outputs_bho, units)[0]

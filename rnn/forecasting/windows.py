@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ class WindowShape:
         widths = [VALUE_FEATURES if one.words is None else len(one.words) for one in self.static]
         return sum(widths)
 
-    @property
+    @cached_property
     def input_features(self) -> int:
         """What is read of each timestep of the context."""
         values = 1 + len(self.read_lags) + self.past_covariates + self.future_covariates
@@ -110,7 +111,7 @@ class WindowShape:
         values = int(self.lags_hn.shape[1]) + self.future_covariates
         return VALUE_FEATURES * values + self.time_features
 
-    @property
+    @cached_property
     def lags_hn(self) -> IntArray:
         """[horizon, n] timesteps between a future timestep and the past values shown for it: the
         same place in the last season, the season before, and so on, then the nearest multiple of
@@ -124,7 +125,7 @@ class WindowShape:
         columns += [lag * -(-ahead_h // lag) for lag in chosen]
         return np.stack(columns, axis=1)
 
-    @property
+    @cached_property
     def history_length(self) -> int:
         """Timesteps before the forecast that any part of the coding looks at."""
         ahead_h1 = np.arange(1, self.horizon + 1)[:, None]

@@ -1,6 +1,7 @@
 """Forecasting as training work: sampled windows; the ends of the series are held out."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from rnn.errors import ConfigError, DataTooSmallError
 from rnn.forecasting.backtest import HeldOut
 from rnn.forecasting.coding import CodedWindows, code_windows
 from rnn.forecasting.conformal import Conformal
-from rnn.forecasting.decoding import Decoder, Forecast
+from rnn.forecasting.decoding import Decoder, Forecast, stated
 from rnn.forecasting.distributions import DISTRIBUTIONS
 from rnn.forecasting.evaluation import Figures, Yardsticks
 from rnn.forecasting.metrics import Tally
@@ -33,6 +34,17 @@ IntArray = NDArray[np.int64]
 _EVALUATION_VALUES = 16_384  # forecast timesteps at once: bounds the memory of an evaluation
 _CALIBRATION_WINDOWS = 2_048
 _PROBE_ROWS = 8
+
+
+@dataclass(frozen=True)
+class _Forecasts:
+    """Of a batch of held-out windows, with its place in their part and its summed loss."""
+
+    rows: slice
+    windows: WindowBatch
+    coded: CodedWindows
+    forecast: Forecast
+    loss: Tally
 
 
 class ForecastingWork:
@@ -114,26 +126,30 @@ class ForecastingWork:
             )
         windows = self._sampler.draw(self._batches[1][index])
         coded = code_windows(windows, self._shape)
-        timesteps = coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1]
-        return BatchLoss(self._loss(windows, coded), timesteps)
+        loss = self._loss(windows, coded, self._outputs(windows, coded))
+        return BatchLoss(loss, coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1])
 
     def probe_loss(self, probe: Probe) -> Tensor:
         self.network.eval()
         places = np.linspace(0, len(self._sampler) - 1, min(_PROBE_ROWS, len(self._sampler)))
         windows = self._sampler.draw(places.astype(np.int64))
-        return self._loss(windows, code_windows(windows, self._shape), probe)
+        coded = code_windows(windows, self._shape)
+        return self._loss(windows, coded, self._outputs(windows, coded, probe))
 
-    def _loss(
+    def _outputs(
         self, windows: WindowBatch, coded: CodedWindows, probe: Probe | None = None
     ) -> Tensor:
-        outputs_bho = self.network(
+        outputs_bho: Tensor = self.network(
             torch.from_numpy(coded.inputs_btd).to(self._device),
             torch.from_numpy(coded.future_bhd).to(self._device),
             torch.from_numpy(read_values(windows.future_bh, coded.scale)).to(self._device),
             probe=probe,
         )
+        return outputs_bho.float()
+
+    def _loss(self, windows: WindowBatch, coded: CodedWindows, outputs_bho: Tensor) -> Tensor:
         targets = Targets.of(coded, windows.future_bh, self._device)
-        return self._distribution.loss(outputs_bho.float(), targets)
+        return self._distribution.loss(outputs_bho, targets)
 
     def evaluate(self) -> dict[str, float]:
         # Before it is calibrated a point has no intervals.
@@ -145,11 +161,9 @@ class ForecastingWork:
         architecture, data = self._config.architecture, self._config.data
         if data.conformal or architecture.distribution == "point":
             errors = [
-                (windows.future_bh[:, :, None] - forecast.quantiles_bhq)
-                / coded.scale.scale_b[:, None, None]
-                for _, windows, coded, forecast in self._forecasts(
-                    self._validation.thinned(_CALIBRATION_WINDOWS)
-                )
+                (batch.windows.future_bh[:, :, None] - batch.forecast.quantiles_bhq)
+                / batch.coded.scale.scale_b[:, None, None]
+                for batch in self._forecasts(self._validation.thinned(_CALIBRATION_WINDOWS))
             ]
             self._conformal = Conformal.fit(np.concatenate(errors))
         return {}
@@ -165,37 +179,45 @@ class ForecastingWork:
         self, part: HeldOut, yardsticks: Yardsticks, *, intervals: bool
     ) -> dict[str, float]:
         figures, loss = Figures(yardsticks, intervals=intervals), Tally()
-        for rows, windows, coded, forecast in self._forecasts(part):
+        for batch in self._forecasts(part):
+            forecast = batch.forecast
             if self._conformal is not None:
                 quantiles_bhq = self._conformal.applied(
                     forecast.quantiles_bhq,
                     QUANTILE_LEVELS,
-                    coded.scale.scale_b,
+                    batch.coded.scale.scale_b,
                     self._distribution.lowest_value,
                 )
                 forecast = Forecast(forecast.mean_bh, quantiles_bhq)
             figures.add(
-                part.series_b[rows],
-                part.origin_b[rows],
+                part.series_b[batch.rows],
+                part.origin_b[batch.rows],
                 forecast,
-                coded.seasonal_naive_bh,
-                windows.future_bh,
+                batch.coded.seasonal_naive_bh,
+                batch.windows.future_bh,
             )
-            observed = int((~np.isnan(windows.future_bh)).sum())
-            loss += Tally(float(self._loss(windows, coded)) * observed, observed)
+            loss += batch.loss
         return {"loss": loss.mean, **figures.result()}
 
-    def _forecasts(
-        self, part: HeldOut
-    ) -> Iterator[tuple[slice, WindowBatch, CodedWindows, Forecast]]:
-        """A part in batches, each with its place in the part."""
-        decoder = Decoder(self._config, self.network.eval(), fast=False)
+    def _forecasts(self, part: HeldOut) -> Iterator[_Forecasts]:
+        """A part in batches."""
+        recursive = None
+        self.network.eval()
+        if self._config.architecture.decoding == "recursive":
+            recursive = Decoder(self._config, self.network, fast=False)
         rows_at_once = max(1, _EVALUATION_VALUES // self._shape.horizon)
         for start in range(0, len(part), rows_at_once):
             rows = slice(start, start + rows_at_once)
             windows = self._windows.at(part.series_b[rows], part.origin_b[rows])
             coded = code_windows(windows, self._shape)
-            yield rows, windows, coded, decoder.forecast(coded, QUANTILE_LEVELS)
+            outputs_bho = self._outputs(windows, coded)
+            if recursive is None:
+                forecast = stated(self._distribution, outputs_bho, coded, QUANTILE_LEVELS)
+            else:  # training read the true values, a forecast reads its own
+                forecast = recursive.forecast(coded, QUANTILE_LEVELS)
+            observed = int((~np.isnan(windows.future_bh)).sum())
+            mean = float(self._loss(windows, coded, outputs_bho))
+            yield _Forecasts(rows, windows, coded, forecast, Tally(mean * observed, observed))
 
     def carried_state(self) -> dict[str, Tensor]:
         return {}

@@ -129,6 +129,12 @@ def _characters(data: ByteArray) -> int:
     return int(np.count_nonzero(_begins_character(data)))
 
 
+def _character_start(data: ByteArray, cut: int) -> int:
+    """The first place from a cut on where a character begins, or the end of the text."""
+    begins = np.flatnonzero(_begins_character(data[cut : cut + 4]))
+    return cut + int(begins[0]) if len(begins) else len(data)
+
+
 def _begins_character(data: ByteArray) -> NDArray[np.bool_]:
     begins: NDArray[np.bool_] = (data & 0xC0) != 0x80
     return begins
@@ -141,7 +147,7 @@ def _word_start(data: ByteArray, cut: int) -> int:
     after_space = np.flatnonzero(np.isin(data[cut - 1 : cut + _WORD_BYTES - 1], _SPACES))
     if len(after_space):
         return cut + int(after_space[0])
-    return cut + int(np.argmax(_begins_character(data[cut : cut + 4])))
+    return _character_start(data, cut)
 
 
 def _word_end(data: ByteArray, cut: int) -> int:
@@ -153,4 +159,4 @@ def _word_end(data: ByteArray, cut: int) -> int:
     ends = np.flatnonzero(~space[:-1] & space[1:])
     if len(ends):
         return cut + int(ends[0])
-    return cut + int(np.argmax(_begins_character(data[cut : cut + 4])))
+    return _character_start(data, cut)

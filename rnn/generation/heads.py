@@ -50,8 +50,7 @@ class FullSoftmax(nn.Linear, Head):
 
 class TiedSoftmax(Head):
     """The embedding's vectors once more, behind a projection where the widths differ (Inan et al.
-    2017; Press and Wolf 2017). They are of unit size for the stack to read, and are scaled down for
-    scores that begin near each other."""
+    2017; Press and Wolf 2017)."""
 
     def __init__(self, embedding: nn.Embedding, input_size: int, randomness: Randomness) -> None:
         super().__init__()
@@ -59,11 +58,13 @@ class TiedSoftmax(Head):
         if input_size != embedding.embedding_dim:
             self.projection = _projection(input_size, embedding.embedding_dim, randomness)
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
-        self._scale = embedding.embedding_dim**-0.5
         self._embedding = (embedding,)  # in a tuple: its weight is the network's, and saved once
 
     def _projected(self, y_nh: Tensor) -> Tensor:
-        return self._scale * (y_nh if self.projection is None else self.projection(y_nh))
+        if self.projection is None:
+            return y_nh
+        y_ne: Tensor = self.projection(y_nh)
+        return y_ne
 
     def scores(self, y_nh: Tensor) -> Tensor:
         return functional.linear(self._projected(y_nh), self._embedding[0].weight, self.bias)
@@ -74,11 +75,11 @@ class TiedSoftmax(Head):
 
     @torch.no_grad()
     def linear(self) -> nn.Linear:
-        weight = self._scale * self._embedding[0].weight
+        weight = self._embedding[0].weight
         if self.projection is not None:
-            weight = weight @ self.projection.weight
+            weight = nn.Parameter(weight @ self.projection.weight)
         result = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-        result.weight, result.bias = nn.Parameter(weight), self.bias
+        result.weight, result.bias = weight, self.bias
         return result
 
 

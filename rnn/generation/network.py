@@ -24,7 +24,10 @@ class GenerationNetwork(nn.Module):
         super().__init__()
         architecture = config.architecture
         self.embedding = nn.Embedding(vocabulary_size, architecture.embedding_size)
-        nn.init.normal_(self.embedding.weight, std=1.0, generator=randomness.weights)
+        # To be read, vectors are best of unit size in each direction; to be multiplied with the
+        # outputs, of unit length. Tied ones are between the two.
+        deviation = architecture.embedding_size**-0.25 if architecture.tied else 1.0
+        nn.init.normal_(self.embedding.weight, std=deviation, generator=randomness.weights)
         self._embedding_dropout = architecture.embedding_dropout
         self._masks = randomness.dropout
         self.stack = RecurrentStack(architecture, architecture.embedding_size, randomness)

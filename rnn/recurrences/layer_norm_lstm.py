@@ -9,6 +9,8 @@ from rnn.config import ArchitectureConfig
 from rnn.recurrences.initialisation import init_gates, init_lstm_bias
 from rnn.recurrences.recurrence import Recurrence
 
+_EPSILON = 1e-5
+
 
 class LayerNormLSTM(Recurrence):
     """Ba, Kiros and Hinton 2016: the products of the input and of the hidden state are normalised
@@ -85,9 +87,6 @@ class LayerNormLSTM(Recurrence):
         return prepared + functional.layer_norm(
             recurrent, self.bias_g.shape, self.recurrent_gain_g, None, _EPSILON
         )
-
-
-_EPSILON = 1e-5
 
 
 def _normalised(x: Tensor) -> Tensor:

@@ -104,6 +104,9 @@ class MLSTM(Recurrence):
             "out_gate": torch.sigmoid(out_preact),
         }
 
+    def step(self, x_bd: Tensor, state: CellState) -> CellState:
+        return self.cell(x_bd, state)
+
     def sequence(
         self,
         x_btd: Tensor,

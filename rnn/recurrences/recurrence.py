@@ -47,12 +47,16 @@ class Recurrence(nn.Module):
         raise NotImplementedError
 
     def prepare(self, x_btd: Tensor) -> Tensor:
-        """All that can be computed [B, T, G] before the state is known."""
+        """All that can be computed [.., G] of inputs [.., D] before the state is known."""
         raise NotImplementedError
 
     def advance(self, prepared_bg: Tensor, state: CellState) -> CellState:
         """The state after one timestep of what `prepare` returned."""
         raise NotImplementedError
+
+    def step(self, x_bd: Tensor, state: CellState) -> CellState:
+        """What `cell` returns, computed as fast as one timestep can be."""
+        return self.advance(self.prepare(x_bd), state)
 
     def sequence(
         self,

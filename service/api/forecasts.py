@@ -75,11 +75,13 @@ def _too_large(message: str, *place: int) -> ValidationError:
 
 
 def _check_counts(body: ForecastRequest) -> None:
-    """What is given of each series is there once for each."""
+    """What is given of each series is there once for each; one start may be that of all."""
     count = len(body.series)
     for field in ("past_covariates", "future_covariates", "static_covariates", "start"):
         given = getattr(body, field)
-        if given is not None and len(given) != count:
+        if given is None or (field == "start" and len(given) == 1):
+            continue
+        if len(given) != count:
             message = f"has {len(given)} entries for {count} series"
             raise ValidationError(f"{field} {message}.", faults=[Fault(("body", field), message)])
 
@@ -87,14 +89,14 @@ def _check_counts(body: ForecastRequest) -> None:
 def _inputs(body: ForecastRequest) -> tuple[list[np.ndarray], list[SeriesCovariates]]:
     """The series, and what is known beside each. Raises ValidationError as `_arrays` does."""
     nothing: list[dict[str, Any]] = [{}] * len(body.series)
-    no_time: list[datetime | None] = [None] * len(body.series)
+    starts: list[datetime | None] = [None] if body.start is None else [*body.start]
     return _arrays(body.series), [
         SeriesCovariates(_by_name(past), _by_name(future), static, start)
         for past, future, static, start in zip(
             body.past_covariates or nothing,
             body.future_covariates or nothing,
             body.static_covariates or nothing,
-            body.start or no_time,
+            starts * len(body.series) if len(starts) == 1 else starts,
             strict=True,
         )
     ]

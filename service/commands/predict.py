@@ -48,8 +48,7 @@ def forecast(
     series = given if isinstance(given, dict) else {"series": given}
     body: dict[str, Any] = {"model": model, **series}
     if start is not None:
-        many = bool(body.get("series")) and isinstance(body["series"][0], list)
-        body["start"] = [start] * len(body["series"]) if many else start
+        body["start"] = start
     if horizon is not None:
         body["horizon"] = horizon
     if quantile:

@@ -123,6 +123,10 @@ def test_a_time_with_an_offset_is_the_same_in_utc(
     assert moved == ask(client, headers)
 
 
+def test_one_start_is_that_of_all_series(client: TestClient, headers: dict[str, str]) -> None:
+    assert ask(client, headers, start=START) == ask(client, headers, start=[START, START])
+
+
 def test_a_word_that_was_not_there_in_training_is_missing(
     client: TestClient, headers: dict[str, str]
 ) -> None:
@@ -169,7 +173,7 @@ ROWS = [
     ),
     Row("another horizon", *MISMATCH, {"horizon": 4}, location="body.future_covariates.0.holiday"),
     Row("not of each", *INVALID, {"past_covariates": PAST[:1]}, location="body.past_covariates"),
-    Row("alone", *INVALID, {"start": START}, location="body.start"),
+    Row("no starts", *INVALID, {"start": []}, location="body.start"),
     Row("too many starts", *INVALID, {"start": [START] * 3}, location="body.start"),
     Row(
         "text for a number",

@@ -380,6 +380,40 @@ def test_events_as_a_stream_end_with_the_job(
     assert client.get(path, headers={**streaming, "Last-Event-ID": "3"}).status_code == 204
 
 
+def test_an_alert_is_an_event_and_stays_with_the_job_while_it_holds(
+    client: TestClient, headers: dict[str, str], series: str, database: Database
+) -> None:
+    path = f"/api/v1/jobs/{submit(client, headers, series)['id']}"
+    assert client.get(path, headers=headers).json()["alerts"] == []
+    alert = {
+        "at": "2026-01-01T00:00:00Z",
+        "step": 400,
+        "kind": "vanishing",
+        "layer": 2,
+        "message": "layer 2: little is left",
+        "remedy": "a gated cell",
+    }
+    look = {"kind": "diagnostics", "at": alert["at"], "step": 400, "layers": []}
+    attempt = claimed(database)
+    events = [NewEvent("metrics", look), NewEvent("alert", alert)]
+    with database.transaction() as db:
+        record_progress(
+            db, attempt, progress={"step": 400, "alerts": [alert]}, metrics=None, events=events
+        )
+    assert client.get(path, headers=headers).json()["alerts"] == [alert]
+    last = client.get(f"{path}/events?after=2", headers=headers).json()["data"]
+    assert [(event["type"], event["data"]) for event in last] == [
+        ("metrics", look),
+        ("alert", alert),
+    ]
+    measured = client.get(f"{path}/metrics", headers=headers).json()["data"]
+    assert [event["data"]["kind"] for event in measured] == ["diagnostics"]
+    finish(database, attempt)
+    streaming = {**headers, "Accept": "text/event-stream"}
+    stream = client.get(f"{path}/events", headers=streaming).text
+    assert [event["event"] for event in parse(stream)].count("alert") == 1
+
+
 def finish(database: Database, attempt: Attempt) -> None:
     with database.transaction() as db:
         trained = Trained(f"jobs/{attempt.job_id}/model", "a" * 64, {"mase": 0.5}, 9, {})

@@ -101,8 +101,8 @@ class ForecastRequest(StrictBody):
         WrapValidator(_one_or_each, json_schema_input_type=list[SeriesTime] | SeriesTime | None),
     ] = Field(
         None,
-        description="Time of each series' first value, for a model that reads the calendar; "
-        "without an offset it counts as UTC.",
+        description="Time of each series' first value, or one time for all of them, for a model "
+        "that reads the calendar; without an offset it counts as UTC.",
         examples=["2024-01-31T12:00:00"],
     )
     quantiles: Annotated[list[Level], AfterValidator(_rising)] = Field(

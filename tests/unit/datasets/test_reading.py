@@ -103,6 +103,8 @@ def test_a_text_column_is_joined_and_measured_alike(write: Write) -> None:
         "bytes": len(text.encode()),
         "lines": 3,
         "text_column": "text",
+        "split_column": None,
+        "splits": None,
     }
 
 
@@ -204,3 +206,54 @@ def test_a_preview_shows_a_short_line_whole_after_long_ones(write: Write) -> Non
         {"text": ""},
         {"text": "\u2028a"},
     ]
+
+
+SPLIT_TEXT = (
+    "text,part,more\n"
+    "one two,train,x\nthrée,dev,y\nfour,TEST,z\n,train,x\nfive,train,y\nsix six,validation,z\n"
+)
+
+
+def test_running_text_comes_in_the_parts_of_a_split_column(write: Write) -> None:
+    path = write(SPLIT_TEXT)
+    profile = profile_file(path, "data.csv", Limits())
+    chosen = assign_columns(
+        config("text-generation", text_column="text", split_column="part"), profile
+    )
+    examples = load_examples(path, profile, chosen)
+    assert isinstance(examples, CorpusExamples)
+    texts = ["one two\nfive\n", "thrée\nsix six\n", "four\n"]
+    assert bytes(examples.data).decode() == "".join(texts)
+    assert examples.parts == tuple(len(text.encode()) for text in texts)
+    described = fit_profile(path, profile, chosen)["text"]
+    assert described["bytes"] == len(examples.data)
+    assert described["splits"] == dict(
+        zip(("train", "validation", "test"), examples.parts, strict=True)
+    )
+
+
+def test_running_text_is_split_only_where_a_job_says_so(write: Write) -> None:
+    path = write(SPLIT_TEXT)
+    profile = profile_file(path, "data.csv", Limits())
+    chosen = assign_columns(config("text-generation", text_column="text"), profile)
+    examples = load_examples(path, profile, chosen)
+    assert isinstance(examples, CorpusExamples)
+    assert examples.parts is None
+    assert bytes(examples.data).decode() == "one two\nthrée\nfour\nfive\nsix six\n"
+    assert fit_profile(path, profile, chosen)["text"]["splits"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "data", "message"),
+    [
+        (SPLIT_TEXT, "a.csv", {"split_column": "none"}, "no column"),
+        (SPLIT_TEXT, "a.csv", {"text_column": "part", "split_column": "part"}, "two things"),
+        ("plain text", "a.txt", {"split_column": "part"}, "plain text"),
+    ],
+)
+def test_a_split_column_that_cannot_be_used_is_refused(
+    write: Write, content: str, name: str, data: dict[str, str], message: str
+) -> None:
+    profile = profile_file(write(content), name, Limits())
+    with pytest.raises(ValidationError, match=message):
+        assign_columns(config("text-generation", **data), profile)

@@ -90,10 +90,10 @@ def cases(
                 generation(
                     max_epochs=5,
                     averaging="triggered",
-                    learning_rate=0.3,
+                    learning_rate=3.0,
                     schedule="constant",
                     random_bptt=True,
-                    activation_penalty=1.0,
+                    activation_penalty=0.01,
                     evaluations_per_epoch=6,
                     l1_penalty=1e-4,
                     **everywhere,

@@ -186,6 +186,23 @@ def test_autocast_rounds_products_alone(kind: str) -> None:
         assert part is None or part.dtype == torch.float32
 
 
+@pytest.mark.gpu
+@every_kind
+def test_a_gpu_gives_the_same_outputs_and_gradients(kind: str) -> None:
+    layer = random_layer(config_of(kind, 6, num_heads=2), 3, bidirectional=True)
+    x_btd, lengths_b = random_input(3, 70, 3), torch.tensor([70, 5, 33])
+    valid_bt1 = (torch.arange(70) < lengths_b[:, None]).unsqueeze(2)
+    outcomes = []
+    for device in ("cpu", "cuda"):
+        layer.zero_grad()
+        y_bth, end = layer.to(device)(x_btd.to(device), None, lengths_b.to(device))
+        (y_bth * valid_bt1.to(device)).sin().sum().backward()
+        gradients = [parameter.grad.cpu() for parameter in layer.parameters()]
+        outcomes.append([(y_bth.cpu() * valid_bt1).detach(), end.hidden_bh.cpu(), *gradients])
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_kernels_may_compute_exactly_the_cells_that_they_know(cell: CellName) -> None:
     assert random_layer(config_of(cell, 4), 3).native

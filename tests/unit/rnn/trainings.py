@@ -83,7 +83,13 @@ def classification(**training: Any) -> ClassificationConfig:
     return ClassificationConfig.model_validate(
         {
             "task": "text-classification",
-            "architecture": {"hidden_size": 6, "embedding_size": 6, "dropout": 0.2},
+            "architecture": {
+                "hidden_size": 8,
+                "embedding_size": 8,
+                "dropout": 0.2,
+                "input_dropout": 0.1,
+                "output_dropout": 0.1,
+            },
             "training": {"max_epochs": 4, "batch_size": 8, "learning_rate": 0.02, **training},
             "data": {"validation_fraction": 0.2, "min_frequency": 1},
         }

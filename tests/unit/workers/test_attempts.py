@@ -18,6 +18,8 @@ from workers import attempts
 from workers.attempts import AttemptWatch
 from workers.devices import Devices
 from workers.messages import (
+    Alarm,
+    Diagnostics,
     Evaluation,
     Measured,
     Message,
@@ -156,6 +158,54 @@ def test_an_outage_cannot_fill_the_memory_with_evaluations(
     watched._write_buffered(at_once=True)
     assert kinds(watched) == ["evaluation"] * 3
     assert job_of(watched).metrics == {"loss": 9}
+
+
+def alarm(kind: str, layer: int | None, step: int = 1) -> Alarm:
+    return Alarm.model_validate(
+        {"at": "t", "step": step, "kind": kind, "layer": layer, "message": "m", "remedy": "r"}
+    )
+
+
+def look(*alerts: tuple[str, int | None]) -> Diagnostics:
+    return Diagnostics.model_validate({"at": "t", "step": 1, "layers": [], "alerts": alerts})
+
+
+def test_the_job_shows_the_alerts_that_hold(room: Room) -> None:
+    watched = watch(room, Trainer())
+
+    def holding(*reports: Report) -> list[tuple[str, int | None]]:
+        for report in reports:
+            watched._take(report)
+        watched._write_buffered(at_once=True)
+        return [(each["kind"], each["layer"]) for each in job_of(watched).progress["alerts"]]
+
+    assert holding(STARTED, alarm("vanishing", 1), alarm("diverged", None)) == [
+        ("vanishing", 1),
+        ("diverged", None),
+    ]
+    assert holding(measured(2), look(("vanishing", 1))) == [("vanishing", 1)]
+    assert holding(look()) == []
+    with room.database.transaction() as db:
+        events = events_of(db, watched._attempt.job_id)
+    told = [event.data for event in events if event.type == "alert"]
+    assert [(each["kind"], each["remedy"]) for each in told] == [
+        ("vanishing", "r"),
+        ("diverged", "r"),
+    ]
+    assert kinds(watched).count("diagnostics") == 2
+
+
+def test_an_attempt_that_starts_anew_forgets_the_alerts_and_a_resumed_one_keeps_them(
+    room: Room,
+) -> None:
+    watched = watch(room, Trainer())
+    watched._take(alarm("saturated", 2))
+    watched._take(STARTED.model_copy(update={"first_step": 5}))
+    watched._write_buffered(at_once=True)
+    assert len(job_of(watched).progress["alerts"]) == 1
+    watched._take(STARTED)
+    watched._write_buffered(at_once=True)
+    assert job_of(watched).progress["alerts"] == []
 
 
 def test_a_model_that_is_finished_in_the_moment_of_a_drain_is_published(room: Room) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from rnn.events import Evaluated, StepDone
+from rnn.events import Alert, Diagnosed, Evaluated, LayerFigures, StepDone
 from workers import trainer_control
+from workers.messages import REPORTS
 from workers.trainer_control import Meter, Reporter, TrainingControl
 
 
@@ -75,6 +76,24 @@ def test_what_is_not_finite_is_null(clock: Clock) -> None:
     Meter(Reporter(pipe)).step(step(1, loss=math.nan))
     assert sent(pipe)[0]["loss"] is None
     assert sent(pipe)[0]["gradient_norm"] is None
+
+
+def test_a_look_comes_after_its_step_and_what_is_not_finite_is_null(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    meter.step(step(1))
+    meter.step(step(2))
+    figures = LayerFigures(1, {1: 0.5, 2: math.inf}, 1, {"in_gate": 0.25}, {}, 0.0, math.nan)
+    meter.diagnosed(Diagnosed(2, [figures], [("exploding", 1)]))
+    meter.alert(Alert(2, "exploding", 1, "layer 1: ...", "a smaller learning_rate"))
+    assert [report["type"] for report in sent(pipe)] == ["step", "step", "diagnostics", "alert"]
+    look, alert = sent(pipe)[2:]
+    assert look["alerts"] == [["exploding", 1]]
+    assert look["layers"][0]["gradient_norms"] == {"1": 0.5, "2": None}
+    assert look["layers"][0]["update_ratio"] is None
+    assert (alert["step"], alert["kind"], alert["layer"]) == (2, "exploding", 1)
+    for line in pipe.getvalue().splitlines():
+        REPORTS.validate_json(line)
 
 
 def test_flush_reports_nothing_twice(clock: Clock) -> None:

@@ -17,13 +17,13 @@ from rnn.config import (
     TaskConfig,
 )
 from rnn.determinism import Randomness
-from rnn.forecasting.losses import forecast_loss, pinball_loss
+from rnn.forecasting.losses import forecast_loss, pinball_loss, point_loss
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.windows import WindowShape
 from rnn.generation.network import GenerationNetwork
 
 CPU = torch.device("cpu")
-TINY = {"hidden_size": 3, "num_layers": 2, "dropout": 0.0}
+TINY = {"hidden_size": 3, "num_layers": 2, "num_heads": 1}
 
 
 def test_pinball_loss_of_the_median_is_the_absolute_error() -> None:
@@ -60,6 +60,12 @@ def test_masked_targets_change_neither_loss_nor_gradient() -> None:
     assert loss == other_loss
     assert torch.equal(gradient, other_gradient)
     assert not gradient[0, 2].any()
+
+
+def test_a_far_point_counts_by_its_distance() -> None:
+    target_bh, mask_bh = torch.tensor([[0.5, 9.0, 7.0]]), torch.tensor([[True, True, False]])
+    loss = point_loss(torch.zeros(1, 3), target_bh, mask_bh)
+    assert loss.item() == pytest.approx((0.5**2 / 2 + 9 - 1 / 2) / 2)
 
 
 def forecasting_case(cell: str) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
@@ -112,8 +118,12 @@ def test_gradients_agree_with_finite_differences(
     case: Callable[[str], tuple[nn.Module, Callable[[nn.Module], Tensor]]], cell: str
 ) -> None:
     network, loss_of = case(cell)
-    loss_of(network).backward()  # type: ignore[no-untyped-call]
+    network.eval()  # nothing is dropped
     random = torch.Generator().manual_seed(2)
+    with torch.no_grad():  # away from zeros, where rectifiers have no slope
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+    loss_of(network).backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         direction = torch.randn(parameter.shape, generator=random, dtype=torch.float64)

@@ -45,9 +45,7 @@ def test_text_without_space_is_cut_between_characters(monkeypatch: pytest.Monkey
 def test_tokens_of_the_parts_are_those_of_their_texts(
     tokenizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = config(
-        data={"tokenizer": tokenizer, "validation_fraction": 0.1, "test_fraction": 0.2}
-    )
+    chosen = config(data={"tokenizer": tokenizer, "validation_fraction": 0.1, "test_fraction": 0.2})
     corpus = read_corpus(examples(TEXT), chosen)
     whole = decoded(corpus, 0, len(corpus.tokens))
     parts = [

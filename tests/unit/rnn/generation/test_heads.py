@@ -50,7 +50,8 @@ def test_linear_cross_entropy_is_that_of_all_scores_at_once() -> None:
 def test_linear_cross_entropy_under_autocast_is_near_that_without() -> None:
     random = torch.Generator().manual_seed(0)
     y_nh, weight_vh, bias_v = (
-        torch.randn(shape, generator=random).requires_grad_() for shape in ((150, 8), (30, 8), (30,))
+        torch.randn(shape, generator=random).requires_grad_()
+        for shape in ((150, 8), (30, 8), (30,))
     )
     targets_n = torch.randint(30, (150,), generator=random)
     arguments = (y_nh, weight_vh, bias_v)
@@ -99,7 +100,7 @@ def test_a_mixture_is_the_weighted_mean_of_its_softmaxes() -> None:
     for component in range(3):
         rows = slice(6 * component, 6 * (component + 1))
         view_ne = torch.tanh(y_nh @ head.views.weight[rows].T + head.views.bias[rows])
-        scores_nv = view_ne @ net.embedding.weight.T / 6**0.5 + head.vectors.bias
+        scores_nv = view_ne @ net.embedding.weight.T + head.vectors.bias
         probability_nv += weight_nk[:, component, None] * torch.softmax(scores_nv, dim=1)
     torch.testing.assert_close(head.scores(y_nh).exp(), probability_nv)
 
@@ -123,7 +124,7 @@ def test_an_adaptive_softmax_is_the_product_of_group_and_token() -> None:
 def test_cutoffs_rise_within_the_vocabulary(vocabulary: int) -> None:
     cutoffs = adaptive_cutoffs(vocabulary)
     assert cutoffs == sorted(set(cutoffs))
-    assert 0 < cutoffs[0]
+    assert cutoffs[0] > 0
     assert cutoffs[-1] < vocabulary
 
 

@@ -62,7 +62,7 @@ def test_a_tied_weight_is_one_parameter_saved_once() -> None:
 
 
 def test_losses_are_those_of_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnn.generation.network.rows_per_chunk", lambda scores: 4)
+    monkeypatch.setattr("rnn.generation.network.rows_per_chunk", lambda _: 4)
     net = network().eval()
     tokens_bt = torch.randint(40, (3, 8), generator=torch.Generator().manual_seed(0))
     scores_btv, _ = net(tokens_bt[:, :-1])

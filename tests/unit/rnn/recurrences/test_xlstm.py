@@ -3,6 +3,7 @@ form of mLSTM where chunks meet."""
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from rnn.cells import CellState
@@ -134,3 +135,13 @@ def test_gates_that_never_open_let_nothing_out(kind: str) -> None:
     y_bth.sum().backward()
     assert x_btd.grad is not None
     assert x_btd.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"zoneout": 0.1}, "zoneout"), ({"num_heads": 8}, "two units")],
+)
+def test_what_mlstm_cannot_be_is_refused(options: dict[str, object], reason: str) -> None:
+    """A head of one unit is zero once it is normalised."""
+    with pytest.raises(ValidationError, match=reason):
+        config_of("mlstm", 8, **options)
