@@ -20,7 +20,7 @@ class StepBudget:
     def __init__(self, training: TrainingConfig, steps_per_epoch: int) -> None:
         minutes = training.max_minutes
         self._seconds = None if minutes is None else 60 * minutes
-        self._evaluations_per_step = training.evaluations_per_epoch / steps_per_epoch
+        self._evaluations_per_step = min(1.0, training.evaluations_per_epoch / steps_per_epoch)
         self._last: float | None = None
         self._cold = _COLD_STEPS
         self._steps = _Mean()
@@ -44,7 +44,8 @@ class StepBudget:
             self._cold -= 1
             return plan
         (self._with_evaluation if evaluated_before else self._steps).add(seconds - last)
-        if self._steps.count < _MEASURED_STEPS or not (plan is None or evaluated_before):
+        measured = self._steps.count + self._with_evaluation.count
+        if measured < _MEASURED_STEPS or not (plan is None or evaluated_before):
             return plan
         evaluation_seconds = max(0.0, self._with_evaluation.value - self._steps.value)
         left = _USED_SHARE * self._seconds - seconds - evaluation_seconds

@@ -89,17 +89,16 @@ def _values(part: Config) -> dict[str, Any]:
 
 def _merged(own: Part, taken: dict[str, Any], place: str) -> Part:
     """The base's values, the dropouts that were chosen, and the rest of a part's own."""
-    chosen = {name: getattr(own, name) for name in own.model_fields_set}
-    for name, value in chosen.items():
-        if name in _DROPOUTS | _RECURRENT_DROPOUTS or name not in taken:
-            continue
-        if value is not None and value != taken[name]:
+    free = {}
+    for name in own.model_fields_set:
+        value = getattr(own, name)
+        if name not in taken or name in _DROPOUTS | _RECURRENT_DROPOUTS:
+            free[name] = value
+        elif value is not None and value != taken[name]:
             raise ConfigError(
                 f"{place}.{name} is {_shown(value)}, and the base model has {_shown(taken[name])}",
                 (place, name),
             )
-    free = {name: chosen[name] for name in chosen if name not in taken or name in _DROPOUTS}
-    free |= {name: chosen[name] for name in chosen if name in _RECURRENT_DROPOUTS}
     try:
         return type(own).model_validate({**taken, **free})
     except ValidationError as error:

@@ -13,10 +13,14 @@ from rnn.errors import ConfigError
 from rnn.forecasting.resolve import resolve_forecasting
 from rnn.forecasting.sizes import forecasting_parameters
 from rnn.generation.resolve import generation_parameters, resolve_generation
+from rnn.presets import DeviceType, with_preset
 
 
-def resolve(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig:
-    """The configuration with every `None` that depends on the data filled in.
+def resolve(
+    config: TaskConfig, profile: Mapping[str, Any], device_type: DeviceType = "cpu"
+) -> TaskConfig:
+    """The configuration with its preset's choices and every `None` that depends on the data filled
+    in.
 
     A batch size that the caller did not choose is lowered to what the data can fill; resolving a
     resolved configuration changes nothing.
@@ -24,8 +28,10 @@ def resolve(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig:
     Raises:
         DataTooSmallError: the data cannot fill a batch, a window or a held-out part; the message
             names what was asked and what is there.
-        ConfigError: the profile does not hold what this task needs.
+        ConfigError: the profile does not hold what this task needs, or a choice contradicts the
+            preset.
     """
+    config = with_preset(config, device_type)
     match config:
         case ForecastingConfig():
             return resolve_forecasting(config, _part(profile, "series", config.task))

@@ -1,6 +1,6 @@
 """The recurrent stack, as every task can choose it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,14 @@ class ConvolutionConfig(Config):
         le=16,
         description="After each convolution so many timesteps become one, their largest value.",
     )
+
+
+def as_dropout(given: Any, *names: str) -> Any:
+    """What a caller gave, with `dropout` for the other dropouts of these names that he left out: in
+    configurations of before they had names of their own, it stood for all."""
+    if not isinstance(given, dict) or "dropout" not in given:
+        return given
+    return {**dict.fromkeys(names, given["dropout"]), **given}
 
 
 class ArchitectureConfig(Config):

@@ -1,10 +1,10 @@
 """What a classification job can choose."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig
+from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig, as_dropout
 from rnn.config.base import Config, PresetName
 from rnn.config.training import TrainingConfig
 
@@ -19,10 +19,16 @@ class ClassificationArchitecture(ArchitectureConfig):
         0.5, ge=0, lt=1, description="Share of units dropped between layers while training."
     )
     input_dropout: float = Field(
-        0.5, ge=0, lt=1, description="Share of the words' vectors dropped while training."
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of the words' vectors dropped while training; not given: as `dropout`.",
     )
     output_dropout: float = Field(
-        0.5, ge=0, lt=1, description="Share of the text's vector dropped while training."
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of the text's vector dropped while training; not given: as `dropout`.",
     )
     embedding_dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of words left out of a text while training."
@@ -39,6 +45,11 @@ class ClassificationArchitecture(ArchitectureConfig):
         default=True, description="Also reads each text backwards; padding is never read."
     )
     embedding_size: int = Field(128, ge=1, le=4096, description="Width of a word's vector.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_dropout_for_all(cls, given: Any) -> Any:
+        return as_dropout(given, "input_dropout", "output_dropout")
 
 
 class ClassificationTraining(TrainingConfig):

@@ -1,10 +1,10 @@
 """What a generation job can choose."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from rnn.config.architecture import ArchitectureConfig
+from rnn.config.architecture import ArchitectureConfig, as_dropout
 from rnn.config.base import Config, PresetName
 from rnn.config.training import TrainingConfig
 
@@ -21,7 +21,11 @@ class GenerationArchitecture(ArchitectureConfig):
         0.1, ge=0, lt=1, description="Share of units dropped between layers while training."
     )
     output_dropout: float = Field(
-        0.1, ge=0, lt=1, description="Share of the last layer's outputs dropped while training."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the last layer's outputs dropped while training; not given: as "
+        "`dropout`.",
     )
     embedding_size: int = Field(128, ge=1, le=4096, description="Width of a token's vector.")
     embedding_dropout: float = Field(
@@ -39,6 +43,11 @@ class GenerationArchitecture(ArchitectureConfig):
     mixture_components: int = Field(
         4, ge=2, le=32, description="Distributions of a mixture of softmaxes."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_dropout_for_all(cls, given: Any) -> Any:
+        return as_dropout(given, "output_dropout")
 
 
 class GenerationTraining(TrainingConfig):

@@ -32,11 +32,7 @@ class FullSoftmax(nn.Linear, Head):
 
     def __init__(self, input_size: int, vocabulary_size: int, randomness: Randomness) -> None:
         super().__init__(input_size, vocabulary_size)
-        # By the inputs alone: with many tokens Xavier's weights, and with them the gradients that
-        # reach the stack, would be too small to learn from.
-        bound = (3 / input_size) ** 0.5
-        nn.init.uniform_(self.weight, -bound, bound, generator=randomness.weights)
-        nn.init.zeros_(self.bias)
+        _initialise(self, randomness)
 
     def scores(self, y_nh: Tensor) -> Tensor:
         return functional.linear(y_nh, self.weight, self.bias)
@@ -98,8 +94,7 @@ class MixtureOfSoftmaxes(Head):
         super().__init__()
         self.prior = _projection(input_size, components, randomness)
         self.views = nn.Linear(input_size, components * size)
-        nn.init.xavier_uniform_(self.views.weight, generator=randomness.weights)
-        nn.init.zeros_(self.views.bias)
+        _initialise(self.views, randomness)
         self.vectors = vectors
         self._components = components
 
@@ -163,6 +158,14 @@ def make_head(
     if config.softmax == "full":
         return vectors
     return MixtureOfSoftmaxes(vectors, size, input_size, config.mixture_components, randomness)
+
+
+def _initialise(layer: nn.Linear, randomness: Randomness) -> None:
+    """Weights by the number of inputs alone (LeCun et al. 1998): with many tokens Xavier's, and
+    with them the gradients that reach the stack, would be too small to learn from."""
+    bound = (3 / layer.in_features) ** 0.5
+    nn.init.uniform_(layer.weight, -bound, bound, generator=randomness.weights)
+    nn.init.zeros_(layer.bias)
 
 
 def _projection(inputs: int, outputs: int, randomness: Randomness) -> nn.Linear:

@@ -68,12 +68,14 @@ def submit_job(
         base = None
         if body.base_model is not None:
             base = find_base(db, subject.workspace_id, body.base_model, body.task)
+        queue = choose_queue(db, body.device, live_seconds=settings.lease_seconds)
     # Outside a transaction: it may read the whole file.
     path = services.artifacts.dataset_path(dataset.sha256)
     config = fill_in(
         _config(body),
         dataset,
         path,
+        queue=queue,
         max_parameters=settings.max_parameters,
         base=base.config if base else None,
     )
@@ -89,7 +91,7 @@ def submit_job(
             config=config.model_dump(mode="json"),
             base=base.record if base else None,
             device=body.device,
-            queue=choose_queue(db, body.device, live_seconds=settings.lease_seconds),
+            queue=queue,
             priority=body.priority,
             labels=body.metadata,
             max_queued=settings.max_queued_jobs,

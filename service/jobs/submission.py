@@ -13,6 +13,7 @@ from service.datasets.profile import fit_profile
 from service.datasets.roles import assign_columns
 from service.db.tables import Dataset
 from service.errors import Fault, ValidationError
+from service.jobs.workers import GPU
 
 MAX_NAME = 64
 
@@ -22,6 +23,7 @@ def fill_in(
     dataset: Dataset,
     path: Path,
     *,
+    queue: str,
     max_parameters: int,
     base: TaskConfig | None = None,
 ) -> TaskConfig:
@@ -40,7 +42,7 @@ def fill_in(
         _require_kind(config.task, dataset)
     assigned = assign_columns(config, dataset.profile)
     profile = fit_profile(path, dataset.profile, assigned)
-    resolved = resolve(assigned, profile)
+    resolved = resolve(assigned, profile, "cuda" if queue == GPU else "cpu")
     parameters = parameter_count(resolved, profile)
     if parameters > max_parameters:
         fault = Fault(

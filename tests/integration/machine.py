@@ -85,7 +85,12 @@ class Machine:
             if base_model is not None:
                 base = find_base(db, self._workspace_id, base_model, parsed.task)
             resolved = fill_in(
-                parsed, dataset, path, max_parameters=10**9, base=base.config if base else None
+                parsed,
+                dataset,
+                path,
+                queue="cpu",
+                max_parameters=10**9,
+                base=base.config if base else None,
             )
             changes = {"base": base.record if base else None, **changes}
             job = make_job(db, dataset, config=resolved.model_dump(mode="json"), **changes)

@@ -107,6 +107,15 @@ def test_without_minutes_the_clock_changes_nothing(corpus: CorpusExamples) -> No
     assert steps(run(config, corpus, slow)) == steps(run(config, corpus, fast))
 
 
+def test_steps_that_are_all_evaluated_are_planned_too() -> None:
+    """An epoch of one step: no step is ever measured alone."""
+    budget = StepBudget(TrainingConfig(max_minutes=2, evaluations_per_epoch=3), steps_per_epoch=1)
+    plan = None
+    for step in range(1, 41):
+        plan = budget.planned(plan, step, float(step), evaluated_before=step > 1)
+    assert plan == 116  # of 120 seconds 2 % are spared, and one second for the last evaluation
+
+
 def test_a_clock_that_stands_still_makes_no_plan() -> None:
     budget = StepBudget(TrainingConfig(max_minutes=1), steps_per_epoch=10)
     plans = [budget.planned(None, step, 0.0, evaluated_before=False) for step in range(100)]

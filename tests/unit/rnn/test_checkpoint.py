@@ -120,7 +120,7 @@ def test_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:
 def test_a_classifier_without_its_words_is_refused(tmp_path: Path) -> None:
     config = ClassificationConfig(task="text-classification")
     write(tmp_path / "model", Content("model", config, {"labels": ["a", "b"]}, {}))
-    with pytest.raises(CheckpointError, match="words"):
+    with pytest.raises(CheckpointError, match="tokenizer"):
         load_model(tmp_path / "model")
 
 

@@ -175,11 +175,10 @@ def test_every_cell_learns_every_task(
     config, examples = cases[task]
     document = config.model_dump(mode="json")
     document["architecture"]["cell"] = cell
-    *history, last = events(type(config).model_validate(document), examples)
-    assert isinstance(last, Finished)
-    first = next(event for event in history if isinstance(event, Evaluated))
-    loss = "loss_nats" if task == "generation" else "loss"
-    assert last.metrics[loss] < first.metrics[loss]
+    history = events(type(config).model_validate(document), examples)
+    losses = [event.loss for event in history if isinstance(event, StepDone)]
+    part = len(losses) // 3
+    assert np.mean(losses[-part:]) < np.mean(losses[:part])
 
 
 def test_a_test_part_is_measured_once_at_the_end(sentences: TextExamples) -> None:
