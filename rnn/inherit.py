@@ -90,19 +90,21 @@ def _values(part: Config) -> dict[str, Any]:
 def _merged(own: Part, taken: dict[str, Any], place: str) -> Part:
     """The base's values, the dropouts that were chosen, and the rest of a part's own."""
     free = {}
-    for name in own.model_fields_set:
+    for name in own.model_fields_set & taken.keys():
         value = getattr(own, name)
-        if name not in taken or name in _DROPOUTS | _RECURRENT_DROPOUTS:
+        if name in _DROPOUTS | _RECURRENT_DROPOUTS:
             free[name] = value
         elif value is not None and value != taken[name]:
             raise ConfigError(
                 f"{place}.{name} is {_shown(value)}, and the base model has {_shown(taken[name])}",
                 (place, name),
             )
+    merged = own.model_copy(update={**taken, **free})
     try:
-        return type(own).model_validate({**taken, **free})
+        type(own).model_validate(_values(merged))
     except ValidationError as error:
         raise ConfigError(f"{place}: {error.errors()[0]['msg']}", (place,)) from error
+    return merged
 
 
 def _shown(value: object) -> str:

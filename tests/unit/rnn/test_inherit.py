@@ -77,6 +77,16 @@ def test_a_classifier_gets_a_language_models_layers_but_its_own_dropouts() -> No
     assert found.data.model_dump()["vocabulary_size"] == 700
 
 
+def test_what_was_neither_chosen_nor_taken_stays_as_it_was_filled_in() -> None:
+    """By a preset, say, which leaves no mark of a choice."""
+    own = config(CLASSIFICATION)
+    filled = own.architecture.model_construct(set(), **{**dict(own.architecture), "dropout": 0.35})
+    found = inherit(own.model_copy(update={"architecture": filled}), LANGUAGE_MODEL)
+    assert found.architecture.dropout == 0.35
+    assert "dropout" not in found.architecture.model_fields_set
+    assert "hidden_size" in found.architecture.model_fields_set
+
+
 def test_bytes_are_counted_as_bytes() -> None:
     found = inherit(config(CLASSIFICATION), config(GENERATION))
     assert found.data.model_dump()["vocabulary_size"] == 256

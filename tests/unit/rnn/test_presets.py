@@ -69,8 +69,8 @@ def test_a_stored_configuration_is_not_changed() -> None:
 def test_a_choice_that_contradicts_the_preset_is_named() -> None:
     heads = {"cell": "slstm", "num_heads": 64}
     with_preset(config("time-series-forecasting", architecture=heads), "cpu")
+    small = config("time-series-forecasting", preset="small", architecture=heads)
     with pytest.raises(ConfigError, match="32 is not a multiple of num_heads 64") as raised:
-        small = config("time-series-forecasting", preset="small", architecture=heads)
         with_preset(small, "cpu")
     assert raised.value.location == ("architecture",)
 
