@@ -29,7 +29,7 @@ _CACHE_NATS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _CACHE_WEIGHTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 
 DYNAMIC_SEGMENT = 20
-DYNAMIC_RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+DYNAMIC_RATES = (1e-5, 3e-5, 1e-4, 2e-4, 5e-4, 1e-3)
 _DYNAMIC_DECAY = 0.02
 _DYNAMIC_FLOOR = 1e-5  # added to the root mean square of a weight's gradients
 
