@@ -24,9 +24,9 @@ def _series(random: np.random.Generator) -> FloatArray:
     time_t = np.arange(random.integers(SHORTEST, LONGEST + 1))
     season_t = _seasons(random, time_t)
     rest_t = _autoregression(random, len(time_t)) * random.choice([0.02, 0.1, 0.3, 0.6])
-    trend_t = _trend(random, time_t) * random.choice([0.0, 0.3, 1.0, 3.0])
+    trend_t = _trend(random, time_t) * random.choice([0.0, 0.3, 1.0, 3.0, 10.0])
     if random.random() < 0.3:  # the season grows with the level
-        values_t = np.exp(0.4 * (season_t + trend_t + rest_t))
+        values_t = np.exp(0.4 * np.clip(season_t + trend_t + rest_t, -12, 12))
     else:
         values_t = season_t + trend_t + rest_t
     if random.random() < 0.1:
@@ -43,7 +43,7 @@ def _series(random: np.random.Generator) -> FloatArray:
 
 def _seasons(random: np.random.Generator, time_t: NDArray[np.int64]) -> FloatArray:
     total_t = np.zeros(len(time_t))
-    for _ in range(random.choice([0, 1, 1, 1, 2])):
+    for _ in range(random.choice([0, 0, 1, 1, 1, 2])):
         length = random.choice(SEASONS)
         if random.random() < 0.3:  # a profile of its own for each place in the season
             profile = np.convolve(random.normal(size=length), [0.25, 0.5, 0.25], mode="same")
@@ -69,7 +69,8 @@ def _trend(random: np.random.Generator, time_t: NDArray[np.int64]) -> FloatArray
 def _autoregression(random: np.random.Generator, length: int) -> FloatArray:
     """Of order one, with unit variance."""
     memory = random.choice([0.0, 0.5, 0.8, 0.95])
-    noise_t = random.standard_t(5, size=length) if random.random() < 0.3 else random.normal(size=length)
+    heavy = random.random() < 0.3
+    noise_t = random.standard_t(5, size=length) if heavy else random.normal(size=length)
     values_t = np.empty(length)
     value = 0.0
     for index, noise in enumerate(noise_t):

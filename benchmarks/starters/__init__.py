@@ -1,0 +1,1 @@
+"""Makes the networks of `service/starters`, through the service itself."""
