@@ -16,6 +16,8 @@ from rnn.config import TrainingConfig
 # Socher 2018 take 5 too).
 TRIGGER_EVALUATIONS = 5
 
+_YOUNG = 3
+
 
 class WeightAverage:
     """The average that a configuration asks for, of the weights of one network; or none."""
@@ -49,15 +51,15 @@ class WeightAverage:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Takes the weights after one more step in. An exponential average is one of the steps
-        there were: the first ones do not pull it towards the start."""
+        """Takes the weights after one more step in. While an exponential average is young it spans
+        the last third of the steps there were, so that their start does not pull at it."""
         if not self.begun:
             return
         self._steps += 1
         if self._decay is None:
             share = 1 / self._steps
         else:
-            share = (1 - self._decay) / (1 - self._decay**self._steps)
+            share = max(1 - self._decay, _YOUNG / (self._steps - 1 + _YOUNG))
         weights = dict(self._network.named_parameters())
         for name, average in self._average.items():
             average.lerp_(weights[name], share)

@@ -1,7 +1,7 @@
 """What a preset stands for: the choices of a job that its caller left open.
 
-`base` on a CPU is the defaults of `rnn.config` themselves, except for texts of words, whose many
-tokens want another network than bytes do. A GPU gets the next larger preset. Needs no torch.
+Each is a base for its task with what the data ask for on top: texts of words, long texts. A GPU
+gets the next larger size. Needs no torch.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from rnn.config import Config, GenerationConfig, TaskConfig, TaskName
+from rnn.config import (
+    ClassificationConfig,
+    Config,
+    GenerationConfig,
+    TaskConfig,
+    TaskName,
+)
 from rnn.config.base import PresetName
 from rnn.errors import ConfigError
 
@@ -39,14 +45,27 @@ _PRESETS: dict[TaskName, dict[SizeName, Choices]] = {
         "largest": {"architecture": {"hidden_size": 1024, "num_layers": 3, "dropout": 0.3}},
     },
 }
-# Of words and pieces of words, on top of the above.
+_CLASSIFICATION: Choices = {
+    "architecture": {"pooling": "attention", "input_dropout": 0.3},
+    "training": {"averaging": "exponential", "evaluations_per_epoch": 2},
+}
+# Neighbouring words are joined first, and half as many timesteps are left.
+LONG_TEXT_TOKENS = 100
+_LONG_TEXTS: Choices = {
+    "architecture": {
+        "cell": "mingru",
+        "convolution": {"kernel_size": 3, "channels": 128, "pooling": 2},
+    },
+    "data": {"truncation": "both", "vocabulary_size": 30_000},
+}
+# Of words and pieces of words: their many vectors are most of the network.
 _WORDS: dict[SizeName, Choices] = {
     "small": {"architecture": {"hidden_size": 200, "embedding_size": 200}},
     "base": {"architecture": {"hidden_size": 400, "embedding_size": 400}},
     "large": {"architecture": {"hidden_size": 650, "embedding_size": 650}},
     "largest": {"architecture": {"hidden_size": 1150, "embedding_size": 400, "num_layers": 3}},
 }
-_WORDS_ALL: Choices = {
+_ALL_WORDS: Choices = {
     "architecture": {
         "tied": True,
         "dropout": 0.3,
@@ -54,9 +73,13 @@ _WORDS_ALL: Choices = {
         "output_dropout": 0.4,
         "embedding_dropout": 0.1,
     },
+    "training": {"bptt_length": 35},
 }
 
-def with_preset(config: TaskConfig, device_type: DeviceType) -> TaskConfig:
+
+def with_preset(
+    config: TaskConfig, profile: Mapping[str, Any], device_type: DeviceType
+) -> TaskConfig:
     """The configuration with its preset's choices where its caller made none. They do not count as
     the caller's: what the data cannot fill is still lowered.
 
@@ -65,15 +88,23 @@ def with_preset(config: TaskConfig, device_type: DeviceType) -> TaskConfig:
     """
     size: SizeName = _ON_GPU[config.preset] if device_type == "cuda" else config.preset
     layers = [_PRESETS[config.task][size]]
+    if isinstance(config, ClassificationConfig):
+        layers.append(_CLASSIFICATION)
+        if _median_tokens(profile) >= LONG_TEXT_TOKENS:
+            layers.append(_LONG_TEXTS)
     if isinstance(config, GenerationConfig) and config.data.tokenizer in ("word", "bpe"):
-        layers += [_WORDS[size], _WORDS_ALL]
+        layers += [_WORDS[size], _ALL_WORDS]
         if config.architecture.softmax == "adaptive":
             layers.append({"architecture": {"tied": False}})
     update = {}
-    for name in ("architecture", "training"):
+    for name in ("architecture", "training", "data"):
         values = {key: value for layer in layers for key, value in layer.get(name, {}).items()}
         update[name] = _filled(getattr(config, name), values, name)
     return config.model_copy(update=update)
+
+
+def _median_tokens(profile: Mapping[str, Any]) -> int:
+    return int((profile.get("labels") or {}).get("median_tokens", 0))
 
 
 def _filled(part: Config, values: Mapping[str, Any], name: str) -> Config:

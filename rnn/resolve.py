@@ -31,7 +31,7 @@ def resolve(
         ConfigError: the profile does not hold what this task needs, or a choice contradicts the
             preset.
     """
-    config = with_preset(config, device_type)
+    config = with_preset(config, profile, device_type)
     match config:
         case ForecastingConfig():
             return resolve_forecasting(config, _part(profile, "series", config.task))

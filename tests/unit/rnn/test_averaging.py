@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,13 +28,22 @@ def averaged(average: WeightAverage, network: nn.Linear) -> Tensor:
         return network.weight.detach().clone()
 
 
-def test_an_exponential_average_is_of_the_steps_alone() -> None:
-    network = nn.Linear(3, 2)
+def test_a_young_exponential_average_forgets_the_first_steps() -> None:
+    network = nn.Linear(1, 1)
+    average = WeightAverage(network, TrainingConfig(averaging="exponential", averaging_decay=0.999))
+    for step in range(100):
+        network.weight.data.fill_(float(step >= 50))
+        average.step()
+    assert averaged(average, network).item() == pytest.approx(1 - 0.5**3, abs=0.02)
+
+
+def test_an_old_exponential_average_has_its_decay() -> None:
+    network = nn.Linear(1, 1)
     average = WeightAverage(network, TrainingConfig(averaging="exponential", averaging_decay=0.9))
-    walk = stepped(average, network, 7)
-    shares = [0.9 ** (6 - step) for step in range(7)]
-    mean = sum(share * weight for share, weight in zip(shares, walk, strict=True)) / sum(shares)
-    torch.testing.assert_close(averaged(average, network), mean)
+    for step in range(100):
+        network.weight.data.fill_(float(step >= 90))
+        average.step()
+    assert averaged(average, network).item() == pytest.approx(1 - 0.9**10)
 
 
 def test_a_triggered_average_is_the_mean_since_it_began() -> None:
@@ -89,7 +100,12 @@ def test_the_average_is_what_is_judged_and_published(corpus: CorpusExamples) -> 
 def test_a_training_goes_on_with_averaging_where_it_would_have_stopped(
     corpus: CorpusExamples,
 ) -> None:
-    choices = {"learning_rate": 0.2, "max_epochs": 60, "early_stopping_patience": 3}
+    choices: dict[str, Any] = {
+        "learning_rate": 0.05,
+        "schedule": "constant",
+        "max_epochs": 60,
+        "early_stopping_patience": 3,
+    }
     alone = finished(generation(**choices), corpus)
     assert alone.reason == "early_stopping"
     averaged = finished(generation(averaging="triggered", **choices), corpus)

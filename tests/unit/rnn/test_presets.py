@@ -17,9 +17,13 @@ def config(task: str, **parts: Any) -> TaskConfig:
     return CONFIGS.validate_python({"task": task, **parts})
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_base_on_a_cpu_is_the_defaults(task: str) -> None:
-    assert with_preset(config(task), "cpu") == config(task)
+def test_long_texts_are_shortened_first() -> None:
+    asked = config("text-classification")
+    short = with_preset(asked, {"labels": {"median_tokens": 20}}, "cpu")
+    long = with_preset(asked, {"labels": {"median_tokens": 200}}, "cpu")
+    assert short.architecture.model_dump()["convolution"] is None
+    assert long.architecture.model_dump()["convolution"]["pooling"] == 2
+    assert long.data.model_dump()["truncation"] == "both"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -28,7 +32,7 @@ def test_presets_grow(tokenizer: str, device: DeviceType) -> None:
     for task in TASKS:
         data = {"data": {"tokenizer": tokenizer}} if task == "text-generation" else {}
         sizes = [
-            with_preset(config(task, preset=preset, **data), device).architecture.hidden_size
+            with_preset(config(task, preset=preset, **data), {}, device).architecture.hidden_size
             for preset in ("small", "base", "large")
         ]
         assert sizes == sorted(set(sizes)), task
@@ -36,8 +40,8 @@ def test_presets_grow(tokenizer: str, device: DeviceType) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_gpu_gets_the_next_larger_one(task: str) -> None:
-    smaller = with_preset(config(task, preset="small"), "cuda")
-    larger = with_preset(config(task, preset="base"), "cpu")
+    smaller = with_preset(config(task, preset="small"), {}, "cuda")
+    larger = with_preset(config(task, preset="base"), {}, "cpu")
     assert smaller.architecture == larger.architecture
 
 
@@ -48,30 +52,30 @@ def test_what_was_chosen_stays() -> None:
         architecture={"hidden_size": 24, "tied": False},
         data={"tokenizer": "word"},
     )
-    filled = with_preset(asked, "cpu")
+    filled = with_preset(asked, {}, "cpu")
     assert filled.architecture.hidden_size == 24
     assert filled.architecture.model_dump()["tied"] is False
     assert filled.architecture.model_dump()["embedding_size"] > 24
 
 
 def test_a_preset_does_not_count_as_chosen() -> None:
-    filled = with_preset(config("text-classification", preset="large"), "cpu")
+    filled = with_preset(config("text-classification", preset="large"), {}, "cpu")
     assert not filled.architecture.model_fields_set
-    assert with_preset(filled, "cpu") == filled
+    assert with_preset(filled, {}, "cpu") == filled
 
 
 def test_a_stored_configuration_is_not_changed() -> None:
-    stored = with_preset(config("text-generation", preset="small"), "cpu")
+    stored = with_preset(config("text-generation", preset="small"), {}, "cpu")
     read_back = CONFIGS.validate_json(stored.model_dump_json())
-    assert with_preset(read_back, "cuda") == read_back == stored
+    assert with_preset(read_back, {}, "cuda") == read_back == stored
 
 
 def test_a_choice_that_contradicts_the_preset_is_named() -> None:
     heads = {"cell": "slstm", "num_heads": 64}
-    with_preset(config("time-series-forecasting", architecture=heads), "cpu")
+    with_preset(config("time-series-forecasting", architecture=heads), {}, "cpu")
     small = config("time-series-forecasting", preset="small", architecture=heads)
     with pytest.raises(ConfigError, match="32 is not a multiple of num_heads 64") as raised:
-        with_preset(small, "cpu")
+        with_preset(small, {}, "cpu")
     assert raised.value.location == ("architecture",)
 
 
@@ -79,6 +83,6 @@ def test_an_adaptive_softmax_is_not_tied() -> None:
     asked = config(
         "text-generation", architecture={"softmax": "adaptive"}, data={"tokenizer": "word"}
     )
-    filled = with_preset(asked, "cpu")
+    filled = with_preset(asked, {}, "cpu")
     CONFIGS.validate_json(filled.model_dump_json())
     assert filled.architecture.model_dump()["tied"] is False
