@@ -1,8 +1,8 @@
-"""Generated series for the starter that forecasts what it never saw: seasons, trends, noise, counts.
+"""Generated series for the starter that forecasts what it never saw.
 
-Each series is drawn by itself: one or two seasons of common lengths with harmonics, a trend that may
-turn, an autoregressive remainder, sometimes jumps, spikes or gaps, added or multiplied, at any level
-and scale. Nothing in it comes from a data set.
+Each is drawn by itself: up to two seasons of common lengths with harmonics, a trend that may turn,
+an autoregressive remainder, sometimes jumps, spikes, counts or gaps, added or multiplied, at any
+level and scale. Nothing in it comes from a data set.
 """
 
 import numpy as np
