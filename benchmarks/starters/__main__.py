@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data as files
-from benchmarks.quality import texts
+from benchmarks.quality import judges, texts
 from benchmarks.quality.rows import Place
 from benchmarks.service import Run, Service, json_lines, service_at
 from benchmarks.starters.series import generate
@@ -32,6 +32,7 @@ class Starter:
 
     Attributes:
         figures: shown from the job's metrics: name there, words on the card.
+        judge: figures on data that the network never saw, each with its words.
     """
 
     name: str
@@ -43,6 +44,21 @@ class Starter:
     figures: Mapping[str, str]
     data: str
     limits: str
+    judge: Callable[[Service, Path, Run], Mapping[str, str]] | None = None
+
+
+def _m4(service: Service, data: Path, run: Run) -> dict[str, str]:
+    ours, naive = judges.m4(service, run, data), judges.m4_naive(data)
+    return {
+        f"MASE on M4 Hourly, which it never saw (seasonal naive {naive['MASE']:.3f})": (
+            f"{ours['MASE']:.3f}"
+        )
+    }
+
+
+def _reviews(service: Service, data: Path, run: Run) -> dict[str, str]:
+    share = judges.accuracy(service, run, texts.imdb(data, "test"))["accuracy, %"] / 100
+    return {"share of right labels in the 25,000 test reviews": f"{share:.3f}"}
 
 
 def _generated(_: Path) -> bytes:
@@ -69,16 +85,17 @@ STARTERS = (
             "data": {
                 "horizon": 48,
                 "context_length": 192,
-                "season_length": 1,
-                "lags": [4, 7, 12, 24],
+                "season_length": 24,
+                "lags": [1, 7, 12, 24],
             },
         },
         {"mase": "MASE on the last horizon of the generated series, which it did not learn from"},
         f"{SERIES:,} generated series (`benchmarks/starters/series.py`, seed {SEED}): seasons of "
         "common lengths, trends, noise, jumps, counts, gaps. No data set is in it.",
-        "Series with a season that is not among those of its generator, and series of fewer than "
-        "two seasons, are forecast no better than by their last value. A forecaster trained on "
+        "Yearly and quarterly series with strong trends are forecast worse than by their last "
+        "value; a season that does not divide 24 timesteps is seen only within the last 192. A forecaster trained on "
         "your own series is nearly always better.",
+        _m4,
     ),
     Starter(
         "starter-sentiment",
@@ -104,6 +121,7 @@ STARTERS = (
         "themselves are not part of this project.",
         "Film reviews in English, lower-cased. Other kinds of text, irony and neutral texts are "
         "labelled with more confidence than they deserve. Not for judging people.",
+        _reviews,
     ),
     Starter(
         "starter-english",
@@ -139,14 +157,16 @@ def make(starter: Starter, service: Service, data: Path) -> None:
         "code_version": version["code_version"],
     }
     (place / "starter.json").write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
-    (place / "card.md").write_text(_card(starter, run, version), encoding="utf-8")
+    unseen = starter.judge(service, data, run) if starter.judge else {}
+    (place / "card.md").write_text(_card(starter, run, version, unseen), encoding="utf-8")
 
 
-def _card(starter: Starter, run: Run, version: Mapping[str, Any]) -> str:
+def _card(starter: Starter, run: Run, version: Mapping[str, Any], unseen: Mapping[str, str]) -> str:
     where = Place.here("cpu")
-    figures = "\n".join(
-        f"- {words}: {version['metrics'][name]:.4g}" for name, words in starter.figures.items()
-    )
+    figures = {
+        words: f"{version['metrics'][name]:.3f}" for name, words in starter.figures.items()
+    } | dict(unseen)
+    shown = "\n".join(f"- {words}: {value}" for words, value in figures.items())
     return f"""# {starter.name}
 
 {starter.summary}
@@ -163,7 +183,7 @@ preset `base` over HTTP, {run.job["progress"]["step"]:,} steps in {run.seconds:.
 
 ## Figures
 
-{figures}
+{shown}
 
 ## Limits
 
