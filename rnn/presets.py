@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rnn.config import (
     ClassificationConfig,
     Config,
+    ForecastingConfig,
     GenerationConfig,
     TaskConfig,
     TaskName,
@@ -48,6 +49,21 @@ _PRESETS: dict[TaskName, dict[SizeName, Choices]] = {
 _CLASSIFICATION: Choices = {
     "architecture": {"pooling": "attention", "input_dropout": 0.3},
     "training": {"averaging": "exponential", "evaluations_per_epoch": 2},
+}
+# Far ahead in long series: read and decoded in segments (Lin et al. 2023).
+LONG_HORIZON, HORIZONS_IN_A_LONG_SERIES = 64, 20
+_LONG_HORIZONS: Choices = {
+    "architecture": {
+        "cell": "gru",
+        "num_layers": 1,
+        "hidden_size": 128,
+        "dropout": 0.0,
+        "output_dropout": 0.5,
+        "decoding": "segments",
+        "distribution": "point",
+    },
+    "training": {"learning_rate": 1e-3, "batch_size": 512, "weight_decay": 0.0},
+    "data": {"scaling": "last"},
 }
 # Neighbouring words are joined first, and half as many timesteps are left.
 LONG_TEXT_TOKENS = 100
@@ -88,6 +104,8 @@ def with_preset(
     """
     size: SizeName = _ON_GPU[config.preset] if device_type == "cuda" else config.preset
     layers = [_PRESETS[config.task][size]]
+    if isinstance(config, ForecastingConfig) and _is_far_ahead(config, profile):
+        layers.append(_LONG_HORIZONS)
     if isinstance(config, ClassificationConfig):
         layers.append(_CLASSIFICATION)
         if _median_tokens(profile) >= LONG_TEXT_TOKENS:
@@ -101,6 +119,12 @@ def with_preset(
         values = {key: value for layer in layers for key, value in layer.get(name, {}).items()}
         update[name] = _filled(getattr(config, name), values, name)
     return config.model_copy(update=update)
+
+
+def _is_far_ahead(config: ForecastingConfig, profile: Mapping[str, Any]) -> bool:
+    horizon, series = config.data.horizon, profile.get("series") or {}
+    long_enough = HORIZONS_IN_A_LONG_SERIES * (horizon or 0)
+    return (horizon or 0) >= LONG_HORIZON and series.get("median_length", 0) >= long_enough
 
 
 def _median_tokens(profile: Mapping[str, Any]) -> int:

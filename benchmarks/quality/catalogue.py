@@ -7,11 +7,9 @@ from typing import Any
 
 from benchmarks import data as files
 from benchmarks.quality import judges, series, texts
-from benchmarks.quality.series import LongSeries
 from benchmarks.service import Run, Service
 
 ETT_CONTEXT = 96  # timesteps that a forecaster of ETTh1 may see
-EXCHANGE_CONTEXT = 400  # at most, as the product chooses
 
 Choices = Mapping[str, Mapping[str, Any]]
 
@@ -80,8 +78,6 @@ class Benchmark:
 
 
 def _ett(horizon: int, target: float, stretch: float, **known: float) -> Benchmark:
-    # The first timestep that is read has its lag of one season inside the context too.
-    context = ETT_CONTEXT - 24
     return Benchmark(
         f"etth1-{horizon}",
         f"ETTh1, horizon {horizon}, context {ETT_CONTEXT}",
@@ -90,33 +86,35 @@ def _ett(horizon: int, target: float, stretch: float, **known: float) -> Benchma
         {"cpu": 15, "cuda": 15},
         "etth1.jsonl",
         lambda data: series.etth1(data).upload(),
-        lambda service, data, run: judges.long_series(
-            service, run, series.etth1(data), horizon, ETT_CONTEXT
-        ),
+        lambda _service, _data, run: judges.back_test(run),
+        # A season of 24 would be read beside each value, from further back than is allowed.
         {
             "data": {
                 "horizon": horizon,
-                "context_length": context,
-                "season_length": 24,
-                **_every_window(series.ETTH1_TRAIN, series.ETTH1_VALIDATION, horizon),
-            }
+                "context_length": ETT_CONTEXT,
+                "season_length": 1,
+                **every_window(
+                    series.ETTH1_TRAIN, series.ETTH1_VALIDATION, series.ETTH1_TEST, horizon
+                ),
+            },
+            "architecture": {"segment_length": 24},
         },
         naive=lambda data: judges.long_series_naive(series.etth1(data), horizon),
         naive_known=known,
     )
 
 
-def _every_window(train_end: int, validation_end: int, horizon: int) -> dict[str, int]:
-    """Held out: all origins, one timestep apart, whose horizons fill the validation part."""
-    return {"validation_windows": validation_end - train_end - horizon + 1, "window_step": 1}
+def every_window(train_end: int, validation_end: int, end: int, horizon: int) -> dict[str, int]:
+    """Held out: all origins, one timestep apart, whose horizons fill a part."""
+    return {
+        "validation_windows": validation_end - train_end - horizon + 1,
+        "test_windows": end - validation_end - horizon + 1,
+        "window_step": 1,
+    }
 
 
 def _exchange() -> Benchmark:
     horizon = 96
-
-    def load(data: Path) -> LongSeries:
-        return series.exchange_rate(data)
-
     return Benchmark(
         "exchange-96",
         "exchange rate, horizon 96",
@@ -124,17 +122,20 @@ def _exchange() -> Benchmark:
         (Figure("MSE", 0.081), Figure("MAE")),
         {"cpu": 5, "cuda": 5},
         "exchange.jsonl",
-        lambda data: load(data).upload(),
-        lambda service, data, run: judges.long_series(
-            service, run, load(data), horizon, EXCHANGE_CONTEXT
-        ),
+        lambda data: series.exchange_rate(data).upload(),
+        lambda _service, _data, run: judges.back_test(run),
         {
             "data": {
                 "horizon": horizon,
-                **_every_window(series.EXCHANGE_TRAIN, series.EXCHANGE_VALIDATION, horizon),
+                **every_window(
+                    series.EXCHANGE_TRAIN,
+                    series.EXCHANGE_VALIDATION,
+                    series.EXCHANGE_TEST,
+                    horizon,
+                ),
             }
         },
-        naive=lambda data: judges.long_series_naive(load(data), horizon),
+        naive=lambda data: judges.long_series_naive(series.exchange_rate(data), horizon),
         naive_known={"MSE": 0.081, "MAE": 0.196},
     )
 

@@ -1,7 +1,7 @@
 """Forecasting sets: what is uploaded, and what the answers are judged against.
 
-Nothing of a test part is uploaded. Its windows are sent with the request, and no more of the past
-than the benchmark allows.
+Long series are uploaded whole, and the job holds out their validation and test parts by forecast
+origins; of M4 the test part is not uploaded, and its forecasts are asked for.
 """
 
 import csv
@@ -18,7 +18,7 @@ from benchmarks.service import json_lines
 M4_SEASON, M4_HORIZON = 24, 48
 # Where the training and the validation part end, in timesteps.
 ETTH1_TRAIN, ETTH1_VALIDATION, ETTH1_TEST = 8_640, 11_520, 14_400
-EXCHANGE_TRAIN, EXCHANGE_VALIDATION = 5_311, 6_071
+EXCHANGE_TRAIN, EXCHANGE_VALIDATION, EXCHANGE_TEST = 5_311, 6_071, 7_588
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,11 @@ class LongSeries:
     season: int
 
     def upload(self) -> bytes:
-        """What a job may see: the parts for training and validation."""
-        known = self.values[: self.validation_end].T.round(6)
+        """A row for each series."""
         return json_lines(
             [
                 {"id": name, "target": values.tolist()}
-                for name, values in zip(self.names, known, strict=True)
+                for name, values in zip(self.names, self.values.T.round(6), strict=True)
             ]
         )
 

@@ -93,8 +93,8 @@ STARTERS = (
         f"{SERIES:,} generated series (`benchmarks/starters/series.py`, seed {SEED}): seasons of "
         "common lengths, trends, noise, jumps, counts, gaps. No data set is in it.",
         "Yearly and quarterly series with strong trends are forecast worse than by their last "
-        "value; a season that does not divide 24 timesteps is seen only within the last 192. A forecaster trained on "
-        "your own series is nearly always better.",
+        "value; a season that does not divide 24 timesteps is seen only within the last 192. A "
+        "forecaster trained on your own series is nearly always better.",
         _m4,
     ),
     Starter(

@@ -17,6 +17,18 @@ def config(task: str, **parts: Any) -> TaskConfig:
     return CONFIGS.validate_python({"task": task, **parts})
 
 
+def test_far_ahead_in_long_series_means_segments() -> None:
+    profile = {"series": {"median_length": 4_000}}
+    near = config("time-series-forecasting", data={"horizon": 48})
+    far = config("time-series-forecasting", data={"horizon": 96})
+    farther = config("time-series-forecasting", data={"horizon": 336})
+    decodings = [
+        with_preset(asked, profile, "cpu").architecture.model_dump()["decoding"]
+        for asked in (near, far, farther)
+    ]
+    assert decodings == ["direct", "segments", "direct"]
+
+
 def test_long_texts_are_shortened_first() -> None:
     asked = config("text-classification")
     short = with_preset(asked, {"labels": {"median_tokens": 20}}, "cpu")
