@@ -100,7 +100,7 @@ STARTERS = (
     Starter(
         "starter-sentiment",
         "text-classification",
-        "Tells whether an English review is positive (1) or negative (0).",
+        "Tells whether an English review is positive or negative.",
         "reviews.jsonl",
         lambda data: texts.labelled_upload(texts.imdb(data, "train")),
         {

@@ -27,19 +27,27 @@ def paste(instance: Running, name: str) -> str:
         check=False,
     )
     assert finished.returncode == 0, finished.stderr + finished.stdout[-2000:]
-    assert '"to":"succeeded"' in finished.stdout
     return finished.stdout
 
 
 def answer(output: str) -> dict[str, Any]:
-    """The last line: what the model said."""
+    """The last line: what the trained model said."""
+    assert '"to":"succeeded"' in output
     found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     return found
 
 
 def test_every_sequence_of_the_readme_is_tested() -> None:
-    assert set(BLOCKS) == {"forecasting", "sentiment", "generation"}
+    assert set(BLOCKS) == {"starters", "forecasting", "sentiment", "generation"}
     assert all(shlex.split(block, comments=True) for block in BLOCKS.values())
+
+
+def test_starters(instance: Running) -> None:
+    lines = [json.loads(line) for line in paste(instance, "starters").splitlines() if line]
+    forecasts, sentiment, generation = lines
+    assert len(forecasts["forecasts"][0]["mean"]) == 4
+    assert [result["label"] for result in sentiment["results"]] == ["positive", "negative"]
+    assert generation["model"]["name"] == "starter-english"
 
 
 def test_forecasting(instance: Running) -> None:
