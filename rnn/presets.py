@@ -78,8 +78,8 @@ _LONG_TEXTS: Choices = {
 _WORDS: dict[SizeName, Choices] = {
     "small": {"architecture": {"hidden_size": 200, "embedding_size": 200}},
     "base": {"architecture": {"hidden_size": 400, "embedding_size": 400}},
-    "large": {"architecture": {"hidden_size": 650, "embedding_size": 650}},
-    "largest": {"architecture": {"hidden_size": 1150, "embedding_size": 400, "num_layers": 3}},
+    "large": {"architecture": {"hidden_size": 640, "embedding_size": 640}},
+    "largest": {"architecture": {"hidden_size": 1152, "embedding_size": 400, "num_layers": 3}},
 }
 _ALL_WORDS: Choices = {
     "architecture": {
@@ -131,8 +131,14 @@ def _median_tokens(profile: Mapping[str, Any]) -> int:
     return int((profile.get("labels") or {}).get("median_tokens", 0))
 
 
+# Options that not every cell has: who chooses one has the default cell in mind.
+_OPTIONS_OF_CELLS = {"peephole", "mogrifier_rounds", "weight_dropout", "recurrent_dropout"}
+
+
 def _filled(part: Config, values: Mapping[str, Any], name: str) -> Config:
     chosen = {field: getattr(part, field) for field in part.model_fields_set}
+    if chosen.keys() & _OPTIONS_OF_CELLS:
+        values = {key: value for key, value in values.items() if key != "cell"}
     try:
         filled = type(part)(**{**values, **chosen})
     except ValidationError as error:

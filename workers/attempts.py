@@ -151,7 +151,9 @@ class AttemptWatch:
                 self._tell_alerts(alerts)
                 self._measurement("diagnostics", report)
             case Alarm():
-                self._tell_alerts([*self._alerts, _data(report)])
+                place = (report.kind, report.layer)  # a resumed training tells it again
+                others = [each for each in self._alerts if (each["kind"], each["layer"]) != place]
+                self._tell_alerts([*others, _data(report)])
                 self._events.append(NewEvent("alert", _data(report)))
             case CheckpointSaved():
                 self._checkpoint(report)

@@ -82,7 +82,7 @@ class Meter:
             self.flush()
 
     def evaluated(self, event: Evaluated) -> None:
-        self.flush()
+        self._pause()
         self._reporter.send(
             Evaluation(
                 at=now(),
@@ -94,7 +94,7 @@ class Meter:
         )
 
     def diagnosed(self, event: Diagnosed) -> None:
-        self.flush()
+        self._pause()
         layers = [
             LayerDiagnostics(
                 layer=figures.layer,
@@ -123,6 +123,11 @@ class Meter:
                 remedy=event.remedy,
             )
         )
+
+    def _pause(self) -> None:
+        """Reports the newest step; what has passed since then is no time of steps."""
+        self.flush()
+        self._reported_at = time.monotonic()
 
     def flush(self) -> None:
         """Reports the newest step, if it was not."""

@@ -1,4 +1,5 @@
-"""Figures of published models on the test parts: asked for over HTTP, judged here."""
+"""Figures of published models on the test parts: of answers over HTTP, or, where there would be too
+many, of the job itself."""
 
 import math
 from collections.abc import Iterator

@@ -126,6 +126,8 @@ def parity_accuracy(outputs_bto: Tensor, odd_b: Tensor) -> float:
     return float((outputs_bto[:, -1].argmax(dim=1) == odd_b).float().mean())
 
 
+RECALLED = "symbols recalled"
+
 PROBLEMS = {
     problem.name: problem
     for problem in (
@@ -154,7 +156,7 @@ PROBLEMS = {
             loss=copy_loss,
             figures={
                 "nats per timestep": lambda outputs, targets: float(copy_loss(outputs, targets)),
-                "symbols recalled": copy_recall,
+                RECALLED: copy_recall,
             },
             loss_without_memory=copy_loss_without_memory,
             target=0.0197,

@@ -145,19 +145,22 @@ def make(starter: Starter, service: Service, data: Path) -> None:
     dataset = service.upload(starter.filename, starter.upload(data))
     service.train(run, dataset, starter.task, **starter.choices)
     version = service.version(run)
+    files_of = {}
+    for file in version["files"]:
+        path = f"/models/{run.name}/versions/{run.job['version']}/files/{file['name']}"
+        files_of[file["name"]] = service.http.get(path).raise_for_status().content
+    unseen = starter.judge(service, data, run) if starter.judge else {}
     place = FOLDER / starter.name
     shutil.rmtree(place, ignore_errors=True)
     (place / "model").mkdir(parents=True)
-    for file in version["files"]:
-        path = f"/models/{run.name}/versions/{run.job['version']}/files/{file['name']}"
-        (place / "model" / file["name"]).write_bytes(service.http.get(path).content)
+    for name, content in files_of.items():
+        (place / "model" / name).write_bytes(content)
     recorded = {
         "metrics": version["metrics"],
         "parameters": version["parameters"],
         "code_version": version["code_version"],
     }
     (place / "starter.json").write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
-    unseen = starter.judge(service, data, run) if starter.judge else {}
     (place / "card.md").write_text(_card(starter, run, version, unseen), encoding="utf-8")
 
 

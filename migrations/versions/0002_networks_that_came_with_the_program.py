@@ -19,9 +19,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     # The older program knows no version without a job.
-    op.execute(
-        "DELETE FROM models WHERE id IN (SELECT model_id FROM model_versions WHERE job_id IS NULL)"
-    )
+    op.execute("DELETE FROM model_versions WHERE job_id IS NULL")
+    op.execute("DELETE FROM models WHERE id NOT IN (SELECT model_id FROM model_versions)")
     op.drop_column("model_versions", "card")
     for column in _LINEAGE:
         op.alter_column("model_versions", column, nullable=False)

@@ -70,6 +70,23 @@ def test_what_was_chosen_stays() -> None:
     assert filled.architecture.model_dump()["embedding_size"] > 24
 
 
+def test_an_option_of_the_default_cell_keeps_that_cell() -> None:
+    for option in ({"weight_dropout": 0.3}, {"peephole": True}, {"mogrifier_rounds": 2}):
+        asked = config("text-classification", architecture=option)
+        filled = with_preset(asked, {"labels": {"median_tokens": 300}}, "cpu")
+        assert filled.architecture.cell == "lstm"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_preset_takes_cells_with_heads(device: DeviceType) -> None:
+    for task in TASKS:
+        for preset in ("small", "base", "large"):
+            for tokenizer in ("byte", "word"):
+                data = {"data": {"tokenizer": tokenizer}} if task == "text-generation" else {}
+                asked = config(task, preset=preset, architecture={"cell": "slstm"}, **data)
+                with_preset(asked, {}, device)
+
+
 def test_a_preset_does_not_count_as_chosen() -> None:
     filled = with_preset(config("text-classification", preset="large"), {}, "cpu")
     assert not filled.architecture.model_fields_set

@@ -48,6 +48,19 @@ def test_first_step_at_once_then_one_each_half_second(clock: Clock) -> None:
     assert sent(pipe)[-1]["timesteps_per_second"] == pytest.approx(256)
 
 
+def test_the_time_of_an_evaluation_is_no_time_of_steps(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    for number in range(1, 11):
+        meter.step(step(number))
+        if number == 5:
+            clock.now += 3
+            meter.evaluated(Evaluated(5, 0.5, {"loss": 1.0}, improved=True))
+        clock.now += 0.125
+    rates = [report["timesteps_per_second"] for report in sent(pipe) if report["type"] == "step"]
+    assert rates[1:] == [pytest.approx(256)] * (len(rates) - 1)
+
+
 def test_every_evaluation_comes_after_the_step_it_belongs_to(clock: Clock) -> None:
     pipe = io.BytesIO()
     meter = Meter(Reporter(pipe))
