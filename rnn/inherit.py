@@ -17,6 +17,7 @@ from rnn.config import (
     TaskName,
 )
 from rnn.errors import ConfigError
+from rnn.generation.resolve import USUAL_BYTES
 
 # Tasks whose networks a training can start from.
 BASE_TASKS: dict[TaskName, tuple[TaskName, ...]] = {
@@ -74,6 +75,10 @@ def inherit(config: TaskConfig, base: TaskConfig) -> TaskConfig:
         is_byte = base.data.tokenizer == "byte"
         size = BYTE_VOCABULARY_SIZE if is_byte else base.data.vocabulary_size
         data = {"vocabulary_size": size, "min_frequency": 1}
+        if "max_tokens" not in config.data.model_fields_set:
+            # As much text as so many words are.
+            most, usual = config.data.max_tokens, USUAL_BYTES[base.data.tokenizer]
+            data["max_tokens"] = most * USUAL_BYTES["word"] // usual
     elif config.task != base.task:
         raise ConfigError(f"{config.task} cannot start from {base.task}", ("base_model",))
     update = {

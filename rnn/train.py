@@ -216,6 +216,7 @@ def train(
                 return
 
     network.load_state_dict(state.best_weights)
+    freeze_below(groups, len(groups))  # a test may go on learning
     metrics = {**progress.best_metrics, **work.calibrate(), **work.test()}
     yield Finished(progress.step, metrics, reason, save_model)
 

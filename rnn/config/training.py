@@ -69,7 +69,11 @@ class TrainingConfig(Config):
         "average, or their mean since the held-out loss stopped falling.",
     )
     averaging_decay: float = Field(
-        0.999, gt=0, lt=1, description="Of the exponential average, for each step."
+        0.999,
+        gt=0,
+        lt=1,
+        description="Of the exponential average, for each step; while it is young it spans the "
+        "last third of its steps.",
     )
     layer_rate_decay: float = Field(
         1.0,

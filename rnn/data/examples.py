@@ -16,8 +16,9 @@ class SeriesExamples:
         values: float64 [T] for each series; NaN where a value is missing.
         starts: time of each series' first value in UTC, where the file has times.
         frequency: distance of two timesteps ("15m", "1h", "1d", "1w", "1mo", "1q", "1y"), if known.
-        past_covariates: float64 [T, P] for each series, or None where there are none.
+        past_covariates: float64 [T or more, P] for each series, or None where there are none.
         future_covariates: float64 [T or more, F] for each series: they may go on after the values.
+            Series may share one array of either.
         static_covariates: float64 [S, K], a row a series: numbers, or places in the words of
             `StaticColumn`; NaN where unknown.
     """

@@ -95,7 +95,7 @@ class Conformal:
 
 def _order_statistics(ordered_nq: FloatArray) -> FloatArray:
     """For each level the error that covers it: of n errors the one of rank level * (n + 1), rounded
-    outwards."""
+    outwards. Where n errors are too few to tell, the level may move outwards only."""
     count = len(ordered_nq)
     ranks = [
         math.ceil(level * (count + 1)) if level >= 0.5 else math.floor(level * (count + 1))
@@ -103,4 +103,5 @@ def _order_statistics(ordered_nq: FloatArray) -> FloatArray:
     ]
     rank_q = np.clip(ranks, 1, count) - 1
     statistics_q: FloatArray = ordered_nq[rank_q, np.arange(len(QUANTILE_LEVELS))]
-    return statistics_q
+    statistics_q = np.where(np.less(ranks, 1), np.minimum(statistics_q, 0), statistics_q)
+    return np.where(np.greater(ranks, count), np.maximum(statistics_q, 0), statistics_q)

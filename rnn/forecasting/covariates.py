@@ -132,9 +132,14 @@ def _static_value(value: float | str | None, column: StaticColumn) -> float:
     if value is None:
         return math.nan
     if column.words is not None:
-        word = value if isinstance(value, str) else f"{value:g}"
+        word = value if isinstance(value, str) else _written(float(value))
         return column.words.index(word) if word in column.words else math.nan
     return float(value)
+
+
+def _written(number: float) -> str:
+    """A number as a table has it: a whole one without a point."""
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def standardised(covariates_btn: FloatArray) -> FloatArray:

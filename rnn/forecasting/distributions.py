@@ -21,12 +21,10 @@ class Distribution(Protocol):
     """How the numbers that a network gives for each future timestep are meant.
 
     Attributes:
-        outputs: how many they are.
         level_range: lowest and highest level whose quantile is known.
         lowest_value: none below is possible; None: all are.
     """
 
-    outputs: int
     level_range: tuple[float, float]
     lowest_value: float | None
 
@@ -50,7 +48,6 @@ class Distribution(Protocol):
 class Quantiles:
     """The mean, then the quantiles of fixed levels; those of others lie linearly between."""
 
-    outputs = 1 + len(QUANTILE_LEVELS)
     level_range = (QUANTILE_LEVELS[0], QUANTILE_LEVELS[-1])
     lowest_value: float | None = None
 
@@ -71,7 +68,6 @@ class Point:
     """One number, the mean. Quantiles are known from held-out windows alone (`conformal`), so here
     they are all the mean."""
 
-    outputs = 1
     level_range = Quantiles.level_range
     lowest_value: float | None = None
 

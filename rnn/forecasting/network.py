@@ -122,4 +122,5 @@ class SegmentEmbedding(nn.Module):
         segments = -(-timesteps // self.segment_length)
         missing = segments * self.segment_length - timesteps
         padded_btd = functional.pad(inputs_btd, (0, 0, missing, 0))
-        return functional.relu(self.embedding(padded_btd.reshape(batch, segments, -1)))
+        tokens_bsd = functional.relu(self.embedding(padded_btd.reshape(batch, segments, -1)))
+        return tokens_bsd.to(inputs_btd.dtype)  # autocast rounds products alone

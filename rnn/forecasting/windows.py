@@ -160,12 +160,17 @@ class WindowBatch:
 
 
 class _Ragged:
-    """Arrays [T] or [T, features] of different lengths, read by their positions; NaN outside."""
+    """Arrays [T] or [T, features] of different lengths, read by their positions; NaN outside. An
+    array that several series share is kept once."""
 
     def __init__(self, arrays: Sequence[FloatArray]) -> None:
         self.lengths = np.array([len(array) for array in arrays], dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        self._flat = np.concatenate([*arrays, np.full((1, *arrays[0].shape[1:]), np.nan)])
+        distinct = {id(array): array for array in arrays}
+        ends = np.cumsum([len(array) for array in distinct.values()])
+        starts = dict(zip(distinct, [0, *ends[:-1]], strict=True))
+        self._starts = np.array([starts[id(array)] for array in arrays], dtype=np.int64)
+        outside = np.full((1, *arrays[0].shape[1:]), np.nan)
+        self._flat = np.concatenate([*distinct.values(), outside])
 
     def read(self, series_b: IntArray, position_bt: IntArray) -> FloatArray:
         outside_bt = (position_bt < 0) | (position_bt >= self.lengths[series_b][:, None])

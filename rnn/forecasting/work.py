@@ -33,6 +33,7 @@ IntArray = NDArray[np.int64]
 
 _EVALUATION_VALUES = 16_384  # forecast timesteps at once: bounds the memory of an evaluation
 _CALIBRATION_WINDOWS = 2_048
+_RECURSIVE_WINDOWS = 256
 _PROBE_ROWS = 8
 
 
@@ -154,7 +155,10 @@ class ForecastingWork:
     def evaluate(self) -> dict[str, float]:
         # Before it is calibrated a point has no intervals.
         intervals = self._config.architecture.distribution != "point"
-        return self._figures(self._validation, self._yardsticks, intervals=intervals)
+        validation = self._validation
+        if self._config.architecture.decoding == "recursive":  # each window is many paths
+            validation = validation.thinned(_RECURSIVE_WINDOWS)
+        return self._figures(validation, self._yardsticks, intervals=intervals)
 
     @torch.inference_mode()
     def calibrate(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnn.config import GenerationConfig
-from rnn.errors import DataTooSmallError
+from rnn.errors import ConfigError, DataTooSmallError
 from rnn.generation.sizes import generation_parameters, part_sizes
 from rnn.sizes import training_length
 
@@ -14,19 +14,24 @@ SEGMENTS_PER_DEFAULT_LANE = 8  # fewer, and most segments of a text start from a
 
 # Only the trainer knows how many tokens a text has: batches, lengths and epochs are chosen by what
 # a token usually stands for, and enough steps are promised by what it hardly ever passes.
-_USUAL_BYTES = {"byte": 1, "character": 1, "bpe": 4, "word": 6}
+USUAL_BYTES = {"byte": 1, "character": 1, "bpe": 4, "word": 6}
 _MOST_BYTES = {"byte": 1, "character": 4, "bpe": 16, "word": 16}
 
 
 def resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> GenerationConfig:
-    training_bytes, held_out, _ = _parts(config, text)
+    training_bytes, held_out, test_bytes = _parts(config, text)
+    if not test_bytes and set(config.data.test_evaluations) - {"static"}:
+        raise ConfigError(
+            "test_evaluations: there is no test part; set test_fraction, or split_column",
+            ("data", "test_evaluations"),
+        )
     if held_out < 2 or training_bytes < 2:
         raise DataTooSmallError(
             f"text-generation needs at least 2 bytes to learn from and 2 held out; the text has "
             f"{training_bytes} and {held_out}"
         )
     training = config.training
-    tokens = max(2, training_bytes // _USUAL_BYTES[config.data.tokenizer])
+    tokens = max(2, training_bytes // USUAL_BYTES[config.data.tokenizer])
     fewest_tokens = max(2, training_bytes // _MOST_BYTES[config.data.tokenizer])
     bptt_length, batch_size = training.bptt_length, training.batch_size
     if bptt_length + 1 > tokens:

@@ -60,12 +60,9 @@ class GenerationWork:
         self._state: HiddenState | None = None
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        network = self.network
-        layers = [list(layer.parameters()) for layer in network.stack.recurrent_layers()]
-        recurrent = {parameter for layer in layers for parameter in layer}
-        # Norms and the like learn with the layer above them all.
-        layers[-1] += [each for each in network.stack.parameters() if each not in recurrent]
-        return [list(network.embedding.parameters()), *layers, list(network.head.parameters())]
+        embedding = list(self.network.embedding.parameters())
+        head = [each for each in self.network.head.parameters() if each is not embedding[0]]
+        return [embedding, *self.network.stack.layer_groups(), head]
 
     def batch_loss(self, epoch: int, index: int) -> BatchLoss:
         training = self._config.training

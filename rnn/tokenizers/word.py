@@ -14,6 +14,7 @@ from rnn.tokenizers.encoded import EncodedText, encoded_text
 
 PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
+_TEXTS_AT_ONCE = 1_000  # their offsets and masks are held while they are encoded
 
 
 class WordTokenizer:
@@ -58,7 +59,6 @@ class WordTokenizer:
         self, texts: Sequence[str], *, max_tokens: int, truncation: TruncationName = "start"
     ) -> list[EncodedText]:
         """Tokens of each text, at most `max_tokens`. A text without words is one unknown word."""
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
             encoded_text(
                 encoding.ids or [UNKNOWN_TOKEN],
@@ -66,5 +66,8 @@ class WordTokenizer:
                 truncation=truncation,
                 unknown=UNKNOWN_TOKEN,
             )
-            for encoding in encodings
+            for start in range(0, len(texts), _TEXTS_AT_ONCE)
+            for encoding in self._tokenizer.encode_batch(
+                list(texts[start : start + _TEXTS_AT_ONCE]), add_special_tokens=False
+            )
         ]

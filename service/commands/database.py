@@ -1,10 +1,9 @@
 """The database that a command works on without the API: that of the environment or of a folder."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -34,7 +33,7 @@ def open_database(data: Path) -> Iterator["Database"]:
     from service.db.engine import Database, make_engine
 
     try:
-        database = Database(make_engine(_settings(data)))
+        database = Database(make_engine(_settings(data, needs_artifacts=False)))
     except ArgumentError as error:
         raise CommandError("REPRISE_DATABASE_URL is not the URL of a database.") from error
     try:
@@ -46,23 +45,32 @@ def open_database(data: Path) -> Iterator["Database"]:
 
 
 def artifact_store(data: Path) -> "ArtifactStore":
-    """The artifacts beside that database."""
+    """The artifacts that go with that database, from the same settings or the same folder."""
     from service.artifacts.store import ArtifactStore
 
-    configured = os.environ.get("REPRISE_ARTIFACT_DIR")
-    return ArtifactStore(Path(configured) if configured else data.absolute() / "artifacts")
+    return ArtifactStore(_settings(data, needs_artifacts=True).artifact_dir)
 
 
-def _settings(data: Path) -> Settings:
-    # A command needs neither Redis nor the artifacts.
-    redis_url, artifact_dir = SecretStr(""), Path()
+def _settings(data: Path, *, needs_artifacts: bool) -> Settings:
+    given: dict[str, Any] = {"redis_url": SecretStr("")}  # no command needs Redis
+    if not needs_artifacts:
+        given["artifact_dir"] = Path()
     try:
-        return Settings(redis_url=redis_url, artifact_dir=artifact_dir)
+        return Settings(**given)
     except ValidationError as error:
-        if any(fault["type"] != "missing" for fault in error.errors()):
+        missing = {fault["loc"][0] for fault in error.errors() if fault["type"] == "missing"}
+        if len(missing) < error.error_count():
             raise CommandError(describe(error)) from error
-    database_url = SecretStr(_embedded_url(data))
-    return Settings(database_url=database_url, redis_url=redis_url, artifact_dir=artifact_dir)
+        if "database_url" not in missing:
+            raise CommandError(
+                "Set REPRISE_ARTIFACT_DIR as the API has it: a new workspace gets the networks that"
+                " come with the program, and they are stored there."
+            ) from error
+    given |= {
+        "database_url": SecretStr(_embedded_url(data)),
+        "artifact_dir": data.absolute() / "artifacts",
+    }
+    return Settings(**given)
 
 
 def _embedded_url(data: Path) -> str:

@@ -44,7 +44,7 @@ def create(
     from service.registry.starters import open_workspace
 
     with open_database(data) as database, database.transaction() as db:
-        owner = open_workspace(db, artifact_store(data), workspace)
+        owner = open_workspace(db, lambda: artifact_store(data), workspace)
         key, plain = store.create_key(db, owner.id, name, scopes, ends)
         view = _view(key)
     if as_json:

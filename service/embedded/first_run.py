@@ -20,8 +20,7 @@ def prepare_database(settings: Settings) -> str | None:
     try:
         migrate(database.engine)
         with database.transaction() as db:
-            artifacts = ArtifactStore(settings.artifact_dir)
-            workspace = open_workspace(db, artifacts, WORKSPACE)
+            workspace = open_workspace(db, lambda: ArtifactStore(settings.artifact_dir), WORKSPACE)
             keys, _ = read_page(
                 db, ApiKey, ApiKey.workspace_id == workspace.id, PageRequest(limit=1)
             )

@@ -8,6 +8,7 @@ does not come back, and a new release adds none to a workspace that is there alr
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -41,13 +42,14 @@ def read_starters(folder: Path = FOLDER) -> list[Starter]:
 
 
 def open_workspace(
-    db: Session, artifacts: ArtifactStore, name: str, folder: Path = FOLDER
+    db: Session, artifacts: Callable[[], ArtifactStore], name: str, folder: Path = FOLDER
 ) -> Workspace:
-    """The workspace of this name; a new one has the starters."""
+    """The workspace of this name; a new one, for which alone `artifacts` is called, has the
+    starters."""
     workspace = create_workspace(db, name)
     if workspace is None:
         return get_workspace(db, name)
-    publish_starters(db, artifacts, workspace.id, folder)
+    publish_starters(db, artifacts(), workspace.id, folder)
     return workspace
 
 

@@ -123,6 +123,24 @@ def test_a_time_with_an_offset_is_the_same_in_utc(
     assert moved == ask(client, headers)
 
 
+@pytest.mark.parametrize(
+    ("first", "written"),
+    [
+        ("2024-01-01", "2024-01"),
+        ("2024-01-29", "2024/01/29"),
+        ("2024-01-29", "2024/1/29"),
+        ("2024-01-29", "29.01.2024"),
+        ("2024-01-29T13:30:00", "29.1.2024 13:30"),
+        ("2024-01-29T13:30:00", "2024/01/29 13:30:00"),
+    ],
+)
+def test_a_time_may_be_written_as_in_a_data_set(
+    client: TestClient, headers: dict[str, str], first: str, written: str
+) -> None:
+    wanted = ask(client, headers, start=[first, START])
+    assert ask(client, headers, start=[written, START]) == wanted
+
+
 def test_one_start_is_that_of_all_series(client: TestClient, headers: dict[str, str]) -> None:
     assert ask(client, headers, start=START) == ask(client, headers, start=[START, START])
 
@@ -196,6 +214,8 @@ ROWS = [
     Row("empty", *INVALID, {"past_covariates": []}, location="body.past_covariates"),
     Row("a number for a time", *INVALID, {"start": [1704067200, START]}, location="body.start.0"),
     Row("no time", *INVALID, {"start": ["now", START]}, location="body.start.0"),
+    Row("a day of no month", *INVALID, {"start": ["30.02.2024"] * 2}, location="body.start.0"),
+    Row("month or day", *INVALID, {"start": ["01/02/2024", START]}, location="body.start.0"),
     Row(
         "before all times",
         *INVALID,

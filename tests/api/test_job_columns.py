@@ -52,6 +52,15 @@ def test_covariates_and_the_calendar_are_filled_in(
         ({"target_columns": ["oil", "town"]}, "target_columns.1", "holds text"),
         ({"target_columns": []}, "target_columns", "at least 1 item"),
         ({"target_columns": ["oil"], "target_column": "gas"}, "target_columns", "is enough"),
+        (
+            {
+                **COVARIATES,
+                "static_covariates": ["town"],
+                "static_columns": [{"column": "town"}],
+            },
+            "static_columns.0",
+            "give words",
+        ),
         ({**COVARIATES, "frequency": "hourly"}, "frequency", "should match pattern"),
         ({**COVARIATES, "lags": [0]}, "lags.0", "greater than or equal to 1"),
         ({**COVARIATES, "scaling": "max"}, "scaling", "should be 'mean', 'last' or 'robust'"),

@@ -44,7 +44,7 @@ def published(
 ) -> dict[str, str]:
     """Headers with a key of a new workspace that has the starters."""
     with database.transaction() as db:
-        workspace = open_workspace(db, artifacts, "new", starters)
+        workspace = open_workspace(db, lambda: artifacts, "new", starters)
         _, key = create_key(db, workspace.id, "test", ALL_SCOPES)
     return bearer(key)
 
@@ -96,7 +96,7 @@ def test_workspaces_have_starters_of_their_own(
     starters: Path,
 ) -> None:
     with database.transaction() as db:
-        other = open_workspace(db, artifacts, "other", starters)
+        other = open_workspace(db, lambda: artifacts, "other", starters)
         _, key = create_key(db, other.id, "test", ALL_SCOPES)
     assert client.delete("/api/v1/models/any-text", headers=published).status_code == 204
     body = {"model": "any-text", "text": "a warm film"}
@@ -107,8 +107,8 @@ def test_an_old_workspace_gets_none(
     database: Database, artifacts: ArtifactStore, starters: Path
 ) -> None:
     with database.transaction() as db:
-        first = open_workspace(db, artifacts, "old", starters / "any-text")
-        assert open_workspace(db, artifacts, "old", starters).id == first.id
+        first = open_workspace(db, lambda: artifacts, "old", starters / "any-text")
+        assert open_workspace(db, lambda: artifacts, "old", starters).id == first.id
     assert not (artifacts.root / "starters").exists()
 
 

@@ -5,6 +5,7 @@ conversion that says what it takes: use `Id` and `Timestamp`, and `Field(strict=
 enum. NUL and lone surrogates never get here: `service.api.strict_json` refuses them.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -41,6 +42,23 @@ def _is_text(value: Any) -> Any:
     return value
 
 
+# Beside ISO 8601. With slashes, day and month cannot be told apart where the year comes last.
+_YEAR_FIRST = re.compile(r"(\d{4})[-/](\d{1,2})(?:[-/](\d{1,2})(\D.*)?)?", re.ASCII)
+_DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(\D.*)?", re.ASCII)
+
+
+def _to_iso(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if found := _YEAR_FIRST.fullmatch(value.strip()):
+        year, month, day, clock = found.groups()
+    elif found := _DAY_FIRST.fullmatch(value.strip()):
+        day, month, year, clock = found.groups()
+    else:
+        return value
+    return f"{year}-{month:0>2}-{day or '1':0>2}{clock or ''}"
+
+
 def _in_utc(time: datetime) -> datetime:
     if time.tzinfo is None:
         return time.replace(tzinfo=UTC)
@@ -52,8 +70,12 @@ def _in_utc(time: datetime) -> datetime:
 
 Id = Annotated[UUID, Field(strict=False)]
 Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
-# As data sets write it: a date alone will do, and without an offset it counts as UTC.
+# As data sets write it: a date or a month alone will do, and without an offset it counts as UTC.
 SeriesTime = Annotated[
-    datetime, Field(strict=False), BeforeValidator(_is_text), AfterValidator(_in_utc)
+    datetime,
+    Field(strict=False),
+    BeforeValidator(_is_text),
+    BeforeValidator(_to_iso),
+    AfterValidator(_in_utc),
 ]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]

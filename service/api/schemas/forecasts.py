@@ -102,7 +102,8 @@ class ForecastRequest(StrictBody):
     ] = Field(
         None,
         description="Time of each series' first value, or one time for all of them, for a model "
-        "that reads the calendar; without an offset it counts as UTC.",
+        "that reads the calendar: ISO 8601, or as data sets may have it, 2024-01, 2024/01/31 or "
+        "31.01.2024. Without an offset it counts as UTC.",
         examples=["2024-01-31T12:00:00"],
     )
     quantiles: Annotated[list[Level], AfterValidator(_rising)] = Field(

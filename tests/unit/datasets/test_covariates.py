@@ -10,6 +10,7 @@ from rnn.config import ForecastingConfig, TaskConfig
 from rnn.config.forecasting import StaticColumn
 from rnn.data.examples import SeriesExamples
 from rnn.resolve import resolve
+from service.datasets import timesteps
 from service.datasets.limits import Limits
 from service.datasets.profile import fit_profile, profile_file
 from service.datasets.reading import load_examples
@@ -62,8 +63,9 @@ def test_covariates_stand_beside_their_timestep(write: Write) -> None:
     examples = load(write, PANEL, **COVARIATES)
     assert examples.ids == ["b", "a"]
     assert examples.past_covariates is not None
-    np.testing.assert_array_equal(examples.past_covariates[0], [[10], [20]])
+    np.testing.assert_array_equal(examples.past_covariates[0], [[10], [20], [30]])
     np.testing.assert_array_equal(examples.past_covariates[1], [[7], [np.nan]])
+    assert [len(values) for values in examples.values] == [2, 2]
     assert examples.future_covariates is not None
     np.testing.assert_array_equal(examples.future_covariates[0], [[1], [0], [np.nan]])
     np.testing.assert_array_equal(examples.future_covariates[1], [[1], [0]])
@@ -84,6 +86,46 @@ def test_a_series_without_its_static_value_is_marked(write: Write) -> None:
     content = content.replace(",north,", ",,")
     examples = load(write, content, **COVARIATES)
     np.testing.assert_array_equal(examples.static_covariates, [[0, 7], [np.nan, np.nan]])  # type: ignore[arg-type]
+
+
+def test_static_numbers_whose_spread_cannot_be_computed_are_refused(write: Write) -> None:
+    content = PANEL.replace("south,7", "south,1e308").replace(",,7", ",,1e308")
+    content = content.replace("north,3", "north,-1e308")
+    with pytest.raises(ValidationError, match='"size" holds numbers too large') as caught:
+        load(write, content, **COVARIATES)
+    assert caught.value.faults[0].location == ("body", "data", "static_covariates", 1)
+
+
+NUMBERS = {"column": "size", "location": 1, "scale": 4}
+
+
+def test_a_given_coding_of_static_columns_stays(write: Write) -> None:
+    given = [{"column": "region", "words": ["moon", "south"]}, NUMBERS]
+    examples, resolved = load_resolved(write, PANEL, **COVARIATES, static_columns=given)
+    assert isinstance(resolved, ForecastingConfig)
+    assert resolved.data.static_columns == [StaticColumn.model_validate(each) for each in given]
+    np.testing.assert_array_equal(examples.static_covariates, [[1, 7], [np.nan, 3]])  # type: ignore[arg-type]
+
+
+def test_words_may_be_numbers_that_stand_for_kinds(write: Write) -> None:
+    given = [{"column": "region", "words": ["north"]}, {"column": "size", "words": ["3", "7"]}]
+    examples = load(write, PANEL, **COVARIATES, static_columns=given)
+    np.testing.assert_array_equal(examples.static_covariates, [[np.nan, 1], [0, 0]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ({"column": "region"}, 'says "region" holds numbers, and it holds text: give words'),
+        ({"column": "region", "words": ["a", "b", "a"]}, 'names "a" twice among the words'),
+    ],
+)
+def test_a_given_coding_that_does_not_fit_its_column_is_refused(
+    write: Write, first: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message) as caught:
+        load(write, PANEL, **COVARIATES, static_columns=[first, NUMBERS])
+    assert caught.value.faults[0].location == ("body", "data", "static_columns", 0)
 
 
 def test_a_static_covariate_that_changes_is_named(write: Write) -> None:
@@ -253,3 +295,58 @@ def test_a_gap_that_is_too_long_to_be_filled_is_refused(write: Write) -> None:
     with pytest.raises(ValidationError, match=r'1s, and series "1" has a gap of 1,577,') as caught:
         load(write, "\n".join(["time,value", *rows]), calendar=True)
     assert caught.value.faults[0].location == ("body", "data", "calendar")
+
+
+def sparse(hours: range) -> str:
+    rows = (
+        f"2024-01-{1 + hour // 24:02} {hour % 24:02}:00,{hour},{-hour},{7 * hour}" for hour in hours
+    )
+    return "\n".join(["time,oil,gas,wind", *rows])
+
+
+def test_series_of_one_table_share_what_is_filled_beside_them(write: Write) -> None:
+    """Two hundred targets must not hold two hundred copies of forty filled covariates."""
+    examples = load(
+        write,
+        sparse(range(0, 270, 9)),
+        target_columns=["oil", "gas"],
+        past_covariates=["wind"],
+        calendar=True,
+        frequency="1h",
+    )
+    assert [len(values) for values in examples.values] == [262, 262]
+    assert examples.values[1][9] == -9
+    assert examples.past_covariates is not None
+    assert examples.past_covariates[0] is examples.past_covariates[1]
+    assert examples.past_covariates[0].shape == (262, 1)
+    assert examples.past_covariates[0][9, 0] == 63
+    assert np.isnan(examples.past_covariates[0][10, 0])
+
+
+def test_shared_covariates_stay_shared_where_future_ones_are_read(write: Write) -> None:
+    examples = load(
+        write,
+        sparse(range(60)) + "\n2024-01-03 13:00,,,5",
+        target_columns=["oil", "gas"],
+        future_covariates=["wind"],
+        calendar=True,
+    )
+    assert [len(values) for values in examples.values] == [60, 60]
+    assert examples.future_covariates is not None
+    assert examples.future_covariates[0] is examples.future_covariates[1]
+    assert examples.future_covariates[0][-2:, 0].tolist() == pytest.approx([np.nan, 5], nan_ok=True)
+
+
+@pytest.mark.parametrize("most", [456, 455])
+def test_what_is_filled_is_counted_in_values(
+    write: Write, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Each target, and what they share once."""
+    monkeypatch.setattr(timesteps, "MOST_FILLED_IN_ALL", most)
+    data: dict[str, Any] = {"past_covariates": ["wind"], "calendar": True, "frequency": "1h"}
+    content = sparse(range(0, 180, 9))  # 20 timesteps become 172
+    if most >= 3 * 152:
+        load(write, content, target_columns=["oil", "gas"], **data)
+    else:
+        with pytest.raises(ValidationError, match="a gap of 9: 456 values would be missing"):
+            load(write, content, target_columns=["oil", "gas"], **data)

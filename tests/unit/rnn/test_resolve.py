@@ -272,3 +272,12 @@ def test_configuration_and_resolving_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_evaluations_of_a_test_part_need_one() -> None:
+    asked = GenerationConfig.model_validate(
+        {"task": "text-generation", "data": {"test_evaluations": ["static", "cache"]}}
+    )
+    with pytest.raises(ConfigError, match="no test part") as raised:
+        resolve(asked, {"text": {"characters": 9_000, "bytes": 9_000, "lines": 90}})
+    assert raised.value.location == ("data", "test_evaluations")

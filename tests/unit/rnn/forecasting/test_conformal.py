@@ -57,3 +57,12 @@ def test_beyond_the_horizon_of_the_fit_the_last_offsets_hold() -> None:
     conformal = Conformal(np.array([[1.0] * 13, [5.0] * 13]))
     moved_bhq = conformal.applied(np.zeros((1, 4, 1)), [0.5], np.ones(1), None)
     assert moved_bhq[0, :, 0].tolist() == pytest.approx([1, 5, 5, 5])
+
+
+def test_few_errors_never_narrow_what_they_cannot_tell() -> None:
+    """Of six errors, all near 0, none is the 2.5 % one: a right interval stays as wide."""
+    levels_q = np.array(QUANTILE_LEVELS)
+    errors_nhq = np.linspace(-0.1, 0.1, 6)[:, None, None] - (levels_q - 0.5) * 8
+    offsets_q = Conformal.fit(errors_nhq).offsets_hq[0]
+    assert offsets_q[0] <= 0 <= offsets_q[-1]
+    assert offsets_q[levels_q == 0.2][0] > 0  # that one they can tell

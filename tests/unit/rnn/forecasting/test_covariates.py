@@ -22,7 +22,7 @@ DATA = ForecastingData(
     future_covariates=["holiday"],
     static_covariates=["kind", "size"],
     static_columns=[
-        StaticColumn(column="kind", words=["1", "new", "old"]),
+        StaticColumn(column="kind", words=["1", "new", "old", "1234567", "0.12345678"]),
         StaticColumn(column="size", location=3.0, scale=2.0),
     ],
     frequency="1d",
@@ -57,6 +57,8 @@ def test_covariates_are_put_in_the_order_of_the_model() -> None:
         ({"kind": "strange", "size": None}, [np.nan, np.nan]),
         ({"kind": 1, "size": 2.5}, [0, 2.5]),
         ({"kind": None, "size": 0}, [np.nan, 0]),
+        ({"kind": 1234567.0, "size": 0}, [3, 0]),
+        ({"kind": 0.12345678, "size": 0}, [4, 0]),
     ],
 )
 def test_static_values(static: dict[str, Any], values: list[float]) -> None:

@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -118,6 +119,23 @@ def test_several_held_out_origins_leave_more_of_the_end_alone(
     sampler = sampler_of([np.arange(40.0)], shape)
     drawn = sampler.draw(np.arange(len(sampler)))
     assert drawn.future_bh.max() == 39 - held_out
+
+
+def test_covariates_that_series_share_are_kept_once() -> None:
+    """As the columns of one table share them."""
+    random = np.random.default_rng(0)
+    shape = replace(SHAPE, past_covariates=64)
+    series = [random.normal(size=20) for _ in range(100)]
+    shared, own = random.normal(size=(2000, 64)), random.normal(size=(30, 64))
+    past = [shared, own] * 50
+    examples = SeriesExamples(list(map(str, range(100))), series, [None] * 100, None, past)
+    tracemalloc.start()
+    windows = SeriesWindows(examples, shape)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 3 * shared.nbytes
+    for read, array in zip(windows.ends().past_btp, past, strict=True):
+        np.testing.assert_array_equal(read, array[12:20])
 
 
 @st.composite

@@ -180,3 +180,9 @@ def test_the_model_folder_holds_the_tokens(tmp_path: Path) -> None:
     tokenizer = read(tmp_path / "model", "model").tokenizer
     assert tokenizer is not None
     assert tokenizer.vocabulary_size == len(set(LINE.split())) + 2  # unknown words, line ends
+
+
+def test_a_network_with_frozen_layers_can_be_tested_dynamically() -> None:
+    data = {"test_fraction": 0.1, "test_evaluations": ["dynamic"]}
+    last = finished(config(data=data, max_epochs=1, unfreeze_epochs=100.0), CORPUS)
+    assert last.metrics["test_perplexity_dynamic"] > 1
