@@ -62,7 +62,13 @@ _LONG_HORIZONS: Choices = {
         "decoding": "segments",
         "distribution": "point",
     },
-    "training": {"learning_rate": 1e-3, "batch_size": 512, "weight_decay": 0.0},
+    "training": {
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "weight_decay": 0.0,
+        "max_epochs": 40,
+        "early_stopping_patience": 8,
+    },
     "data": {"scaling": "last"},
 }
 # Neighbouring words are joined first, and half as many timesteps are left.

@@ -51,7 +51,9 @@ def code_static_columns(
 def _check_given(column: StaticColumn, type_: str, place: int) -> None:
     """Words may also be those of numbers that stand for kinds; nothing else reads as a number."""
     if column.words is None and type_ != "number":
-        message = f"says {shown(column.column)} holds numbers, and it holds {type_}: give words"
+        message = (
+            f"codes {shown(column.column)} as a number, and it holds {type_}: that needs words"
+        )
         raise refused("static_columns", message, place)
     words = column.words or []
     for number, word in enumerate(words):

@@ -59,7 +59,7 @@ def test_covariates_and_the_calendar_are_filled_in(
                 "static_columns": [{"column": "town"}],
             },
             "static_columns.0",
-            "give words",
+            "that needs words",
         ),
         ({**COVARIATES, "frequency": "hourly"}, "frequency", "should match pattern"),
         ({**COVARIATES, "lags": [0]}, "lags.0", "greater than or equal to 1"),

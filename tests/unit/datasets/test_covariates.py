@@ -9,6 +9,7 @@ import pytest
 from rnn.config import ForecastingConfig, TaskConfig
 from rnn.config.forecasting import StaticColumn
 from rnn.data.examples import SeriesExamples
+from rnn.inherit import inherit
 from rnn.resolve import resolve
 from service.datasets import timesteps
 from service.datasets.limits import Limits
@@ -116,7 +117,7 @@ def test_words_may_be_numbers_that_stand_for_kinds(write: Write) -> None:
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        ({"column": "region"}, 'says "region" holds numbers, and it holds text: give words'),
+        ({"column": "region"}, 'codes "region" as a number, and it holds text: that needs words'),
         ({"column": "region", "words": ["a", "b", "a"]}, 'names "a" twice among the words'),
     ],
 )
@@ -125,6 +126,17 @@ def test_a_given_coding_that_does_not_fit_its_column_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         load(write, PANEL, **COVARIATES, static_columns=[first, NUMBERS])
+    assert caught.value.faults[0].location == ("body", "data", "static_columns", 0)
+
+
+def test_a_coding_of_the_base_model_that_does_not_fit_is_refused(write: Write) -> None:
+    chosen: dict[str, Any] = {"target_column": "sales", "static_covariates": ["region"]}
+    _, base = load_resolved(write, PANEL.replace("south", "1").replace("north", "2"), **chosen)
+    path = write(PANEL)
+    profile = profile_file(path, "data.csv", Limits())
+    assigned = assign_columns(inherit(config(**chosen), base), profile)
+    with pytest.raises(ValidationError, match='codes "region" as a number') as caught:
+        fit_profile(path, profile, assigned)
     assert caught.value.faults[0].location == ("body", "data", "static_columns", 0)
 
 
