@@ -212,9 +212,7 @@ def _config(body: ForecastingJob | ClassificationJob | GenerationJob) -> Any:
             kind = ClassificationConfig
         case GenerationJob():
             kind = GenerationConfig
-    return kind(
-        task=body.task, architecture=body.architecture, training=body.training, data=body.data
-    )
+    return kind(**{name: getattr(body, name) for name in kind.model_fields})
 
 
 def _name_for(db: Session, dataset: Dataset, task: TaskName) -> str:

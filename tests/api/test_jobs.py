@@ -97,6 +97,14 @@ def test_every_choice_spelled_out(client: TestClient, headers: dict[str, str], s
         assert chosen.items() <= job["config"][part].items()
 
 
+def test_a_preset_is_taken(client: TestClient, headers: dict[str, str], series: str) -> None:
+    base, small = (
+        submit(client, headers, series, **chosen)["config"] for chosen in ({}, {"preset": "small"})
+    )
+    assert (base["preset"], small["preset"]) == ("base", "small")
+    assert small["architecture"]["hidden_size"] < base["architecture"]["hidden_size"]
+
+
 @pytest.mark.parametrize("cell", get_args(CellName))
 def test_every_cell_can_be_chosen(
     client: TestClient, headers: dict[str, str], series: str, cell: str
