@@ -16,6 +16,8 @@ from rnn.config import TrainingConfig
 # Socher 2018 take 5 too).
 TRIGGER_EVALUATIONS = 5
 
+# The newest step's share in a young average is this by the number of steps: about a third of them
+# are in it.
 _YOUNG = 3
 
 

@@ -52,11 +52,16 @@ _CLASSIFICATION: Choices = {
 }
 # Far ahead in long series: read and decoded in segments (Lin et al. 2023).
 LONG_HORIZON, HORIZONS_IN_A_LONG_SERIES = 64, 20
-_LONG_HORIZONS: Choices = {
+_LONG_HORIZONS: dict[SizeName, Choices] = {
+    "small": {"architecture": {"hidden_size": 64}},
+    "base": {"architecture": {"hidden_size": 128}},
+    "large": {"architecture": {"hidden_size": 256}},
+    "largest": {"architecture": {"hidden_size": 512}},
+}
+_ALL_LONG_HORIZONS: Choices = {
     "architecture": {
         "cell": "gru",
         "num_layers": 1,
-        "hidden_size": 128,
         "dropout": 0.0,
         "output_dropout": 0.5,
         "decoding": "segments",
@@ -111,7 +116,7 @@ def with_preset(
     size: SizeName = _ON_GPU[config.preset] if device_type == "cuda" else config.preset
     layers = [_PRESETS[config.task][size]]
     if isinstance(config, ForecastingConfig) and _is_far_ahead(config, profile):
-        layers.append(_LONG_HORIZONS)
+        layers += [_LONG_HORIZONS[size], _ALL_LONG_HORIZONS]
     if isinstance(config, ClassificationConfig):
         layers.append(_CLASSIFICATION)
         if _median_tokens(profile) >= LONG_TEXT_TOKENS:

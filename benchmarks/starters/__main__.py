@@ -181,8 +181,9 @@ def _card(starter: Starter, run: Run, version: Mapping[str, Any], unseen: Mappin
 ## Training
 
 `python -m benchmarks.starters --only {starter.name}` on {where.day}, commit {where.commit}:
-preset `base` over HTTP, {run.job["progress"]["step"]:,} steps in {run.seconds:.0f} s on
-{where.cores} cores ({where.machine}), {version["parameters"]:,} parameters.
+preset `base` with the choices that the script lists, over HTTP.
+{run.job["progress"]["step"]:,} steps in {run.seconds:.0f} s on {where.cores} cores
+({where.machine}), {version["parameters"]:,} parameters.
 
 ## Figures
 

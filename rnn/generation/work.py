@@ -61,7 +61,7 @@ class GenerationWork:
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         embedding = list(self.network.embedding.parameters())
-        head = [each for each in self.network.head.parameters() if each is not embedding[0]]
+        head = list(self.network.head.parameters())  # tied vectors are the embedding's alone
         return [embedding, *self.network.stack.layer_groups(), head]
 
     def batch_loss(self, epoch: int, index: int) -> BatchLoss:

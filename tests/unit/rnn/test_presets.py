@@ -27,6 +27,13 @@ def test_far_ahead_in_long_series_means_segments() -> None:
         for asked in (near, far, farther)
     ]
     assert decodings == ["direct", "segments", "direct"]
+    sizes = [
+        with_preset(
+            config("time-series-forecasting", preset=preset, data={"horizon": 96}), profile, "cpu"
+        ).architecture.hidden_size
+        for preset in ("small", "base", "large")
+    ]
+    assert sizes == sorted(set(sizes))
 
 
 def test_long_texts_are_shortened_first() -> None:

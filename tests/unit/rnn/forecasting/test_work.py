@@ -1,5 +1,6 @@
 """Forecasting as training work: every head learns, is tested and calibrated, can be seen into."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from rnn.data.examples import SeriesExamples
 from rnn.determinism import Randomness
 from rnn.errors import ConfigError
 from rnn.events import Control, Finished, StepDone
+from rnn.forecasting.coding import CodedWindows
+from rnn.forecasting.decoding import Decoder, Forecast
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.sizes import forecasting_parameters
 from rnn.forecasting.work import ForecastingWork
@@ -195,3 +198,25 @@ def test_a_look_into_training_draws_nothing_and_sees_the_gradient(
         assert torch.equal(state, before[name])
     again = forecasting.probe_loss(Probe([1]))
     assert again.item() == forecasting.probe_loss(Probe([1, 4])).item()
+
+
+def test_a_recursive_forecaster_is_validated_on_some_windows_and_tested_on_all(
+    series: SeriesExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnn.forecasting.work._RECURSIVE_WINDOWS", 2)
+    windows = {"validation_windows": 2, "test_windows": 2, "window_step": 1}
+    judged: list[int] = []
+    forecast = Decoder.forecast
+
+    def counted(decoder: Decoder, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
+        judged.append(len(coded.inputs_btd))
+        return forecast(decoder, coded, levels)
+
+    monkeypatch.setattr(Decoder, "forecast", counted)
+    work = ForecastingWork(
+        configured({"decoding": "recursive"}, **windows), series, CPU, Randomness(0, CPU)
+    )
+    assert np.isfinite(list(work.evaluate().values())).all()
+    work.test()
+    assert judged[0] == 2
+    assert sum(judged[1:]) == 2 * len(series.values)
