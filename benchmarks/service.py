@@ -93,10 +93,11 @@ class Service:
 
 
 @contextmanager
-def own_service(**environment: str) -> Iterator[Service]:
-    """A service on a free port, in a folder that is thrown away."""
+def own_service(*, workers: int = 1, **environment: str) -> Iterator[Service]:
+    """A service on a free port, in a folder that is thrown away; `workers` jobs train at a time."""
     with tempfile.TemporaryDirectory(prefix="reprise-benchmark-", dir="/tmp") as folder:
         command = [sys.executable, "-m", "service.cli", "up", "--data", folder, "--port", "0"]
+        command += ["--workers", str(workers)]
         process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
         )
@@ -117,10 +118,10 @@ def own_service(**environment: str) -> Iterator[Service]:
 
 
 @contextmanager
-def service_at(url: str | None) -> Iterator[Service]:
+def service_at(url: str | None, *, workers: int = 1) -> Iterator[Service]:
     """The service at an address, with the key in REPRISE_API_KEY; without one, our own."""
     if url is None:
-        with own_service() as service:
+        with own_service(workers=workers) as service:
             yield service
     else:
         yield Service(url, os.environ["REPRISE_API_KEY"])

@@ -3,13 +3,16 @@
     .venv/bin/python -m benchmarks.quality --only sst2,etth1-96 --keep rows.json --out page.md
     .venv/bin/python -m benchmarks.quality --only "" --keep rows.json --out page.md  # page alone
 
-Without --url it starts a service of its own, in a folder that is thrown away; with it, the key is
-read from REPRISE_API_KEY. Nothing else should want the processor meanwhile.
+Without --url it starts a service of its own, in a folder that is thrown away, whose worker shares
+the cores among --at-once jobs; with it, the key is read from REPRISE_API_KEY. Nothing else should
+want the processor meanwhile.
 """
 
 import argparse
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,10 @@ def main() -> None:
     options = _options()
     kept = Kept.read(options.keep)
     if options.only:
-        with service_at(options.url) as service:
+        with service_at(options.url, workers=options.at_once) as service:
+            languages: dict[tuple[str, int], Run] = {}
             for name in options.only:
-                measure(service, BENCHMARKS[name], options, kept)
+                measure(service, BENCHMARKS[name], options, kept, languages)
     text = page.render(kept)
     print(text)
     if options.out is not None:
@@ -33,22 +37,36 @@ def main() -> None:
 
 
 def measure(
-    service: Service, benchmark: Benchmark, options: argparse.Namespace, kept: Kept
+    service: Service,
+    benchmark: Benchmark,
+    options: argparse.Namespace,
+    kept: Kept,
+    languages: dict[tuple[str, int], Run],
 ) -> None:
-    """One job for each seed; each row is kept as soon as it is there."""
+    """One job for each seed; each row is kept as soon as it is there.
+
+    Args:
+        languages: the language models that were trained so far, by name and seed.
+    """
     if benchmark.naive is not None:
         kept.naive[benchmark.name] = _checked_naive(benchmark, options.data)
     dataset = service.upload(benchmark.filename, benchmark.upload(options.data))
-    for seed in options.seeds:
-        row = _measured(service, benchmark, dataset, seed, options)
-        shown = json.dumps({name: round(value, 4) for name, value in row.figures.items()})
-        print(f"{benchmark.name}, seed {seed}: {shown}", file=sys.stderr)
-        kept.add(row)
-        kept.write(options.keep)
+    measured = partial(_measured, service, benchmark, dataset, options, languages)
+    with ThreadPoolExecutor(options.at_once) as jobs:
+        for row in jobs.map(measured, options.seeds):
+            shown = json.dumps({name: round(value, 4) for name, value in row.figures.items()})
+            print(f"{benchmark.name}, seed {row.seed}: {shown}", file=sys.stderr)
+            kept.add(row)
+            kept.write(options.keep)
 
 
 def _measured(
-    service: Service, benchmark: Benchmark, dataset: str, seed: int, options: argparse.Namespace
+    service: Service,
+    benchmark: Benchmark,
+    dataset: str,
+    options: argparse.Namespace,
+    languages: dict[tuple[str, int], Run],
+    seed: int,
 ) -> Measurement:
     device = options.device
 
@@ -61,12 +79,14 @@ def _measured(
     before = 0.0
     if benchmark.pretraining is not None:
         found = benchmark.pretraining
-        language = Run(f"{benchmark.name}-language")
-        texts = service.upload("texts.jsonl", found.upload(options.data))
-        minutes = options.minutes or found.minutes[device]
-        train(language, texts, "text-generation", minutes, found.choices)
+        language = languages.get((found.name, seed))
+        if language is None:
+            language = languages[found.name, seed] = Run(f"{found.name}-{seed}")
+            texts = service.upload("texts.jsonl", found.upload(options.data))
+            minutes = options.minutes or found.minutes[device]
+            train(language, texts, "text-generation", minutes, found.choices)
         more["base_model"], before = f"{language.name}:{language.job['version']}", language.seconds
-    run, minutes = Run(benchmark.name), options.minutes or benchmark.minutes[device]
+    run, minutes = Run(f"{benchmark.name}-{seed}"), options.minutes or benchmark.minutes[device]
     train(run, dataset, benchmark.task, minutes, benchmark.choices, **more)
     return Measurement(
         benchmark.name,
@@ -78,7 +98,7 @@ def _measured(
         run.seconds,
         run.job["progress"]["step"],
         service.version(run)["parameters"],
-        Place.here(device),
+        Place.here(device, options.at_once),
         before,
     )
 
@@ -111,6 +131,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--preset", default="base", choices=("small", "base", "large"))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="jobs that share the cores of our own service"
+    )
     parser.add_argument(
         "--minutes", type=float, help="for a look: instead of each benchmark's own minutes"
     )

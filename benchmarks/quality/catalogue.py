@@ -44,8 +44,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A language model that a benchmark's job starts from."""
+    """A language model that a benchmark's job starts from; benchmarks share it by its name."""
 
+    name: str
     upload: Callable[[Path], bytes]
     choices: Choices
     minutes: Mapping[str, float]
@@ -170,7 +171,7 @@ def _imdb(name: str, title: str, *, pretrained: bool) -> Benchmark:
 
 
 _IMDB_LANGUAGE = Pretraining(
-    texts.imdb_text, {"data": {"tokenizer": "bpe"}}, {"cpu": 20, "cuda": 30}
+    "imdb-language", texts.imdb_text, {"data": {"tokenizer": "bpe"}}, {"cpu": 20, "cuda": 30}
 )
 BENCHMARKS = {
     benchmark.name: benchmark

@@ -103,7 +103,8 @@ def _json(choices: Choices) -> str:
 
 
 def _shown(place: Place) -> str:
-    return f"{place.machine}, {place.cores} cores; commit {place.commit}; {place.day}"
+    cores = "1 core" if place.cores == 1 else f"{place.cores} cores"
+    return f"{place.machine}, {cores} a job; commit {place.commit}; {place.day}"
 
 
 def _letter(index: int) -> str:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Place:
-    """Where and of what something was measured."""
+    """Where and of what something was measured; `cores` are those that one job had."""
 
     machine: str
     cores: int
@@ -23,7 +23,7 @@ class Place:
     day: str
 
     @classmethod
-    def here(cls, device: str) -> "Place":
+    def here(cls, device: str, at_once: int = 1) -> "Place":
         machine = processor()
         if device == "cuda":
             shown = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -31,7 +31,7 @@ class Place:
         commit = _said("git", "rev-parse", "--short", "HEAD")
         if _said("git", "status", "--porcelain", "--untracked-files=no"):
             commit += " and changes"
-        cores = len(os.sched_getaffinity(0))
+        cores = max(1, len(os.sched_getaffinity(0)) // at_once)
         return cls(machine, cores, commit, dt.datetime.now(dt.UTC).date().isoformat())
 
 

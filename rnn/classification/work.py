@@ -176,8 +176,8 @@ def _split(
     if not len(validation_n):
         inner_n, held_out_n = stratified_split(
             [examples.labels[index] for index in training_n],
+            [examples.texts[index] for index in training_n],
             config.data.validation_fraction,
-            seed=config.training.seed,
         )
         training_n, validation_n = training_n[inner_n], training_n[held_out_n]
     labels = {examples.labels[index] for index in training_n}

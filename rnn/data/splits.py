@@ -1,10 +1,11 @@
 """Which examples are learned from and which are held out, and in what order they come.
 
 Every order is a pure function of the seed and the epoch, so that a resumed training goes on with
-the very batches that it would have seen.
+the very batches that it would have seen. What is held out depends on the examples alone.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +49,28 @@ def drawn_batches(
 
 
 def stratified_split(
-    labels: Sequence[str], fraction: float, *, seed: int
+    labels: Sequence[str], texts: Sequence[str], fraction: float
 ) -> tuple[IntArray, IntArray]:
     """Training and held-out indices; each label gives its share to the held-out part, at least one
-    example and never its only one."""
+    example and never its only one.
+
+    Which texts are held out depends on the texts alone, and on nothing that was drawn: what one
+    training held out, a later one that goes on from its weights holds out too, also of a data set
+    that has grown.
+    """
     label_n = np.asarray(labels)
-    random = epoch_random(seed, 0)
+    rank_n = np.array([_rank(text) for text in texts], dtype=np.uint64)
     held_out = []
     for label in np.unique(label_n):
-        members = random.permutation(np.flatnonzero(label_n == label))
+        members = np.flatnonzero(label_n == label)
+        members = members[np.argsort(rank_n[members], kind="stable")]
         count = min(max(1, round(len(members) * fraction)), len(members) - 1)
         held_out.append(members[:count])
     held_out_n = np.sort(np.concatenate(held_out))
     training_n = np.setdiff1d(np.arange(len(label_n)), held_out_n)
     return training_n, held_out_n
+
+
+def _rank(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK_SCORES = 2**20
+_CHUNK_SCORES = 2**22
 
 
 def rows_per_chunk(scores_per_row: int) -> int:

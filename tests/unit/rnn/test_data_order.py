@@ -38,10 +38,22 @@ def test_drawn_batches_repeat_nothing_before_all_came_once() -> None:
 
 def test_stratified_split_takes_from_every_label_and_never_the_only_one() -> None:
     labels = ["a"] * 50 + ["b"] * 10 + ["c"]
-    training_n, held_out_n = stratified_split(labels, 0.2, seed=0)
+    training_n, held_out_n = stratified_split(labels, [str(index) for index in range(61)], 0.2)
     assert sorted([*training_n, *held_out_n]) == list(range(61))
     held_out = [labels[index] for index in held_out_n]
     assert (held_out.count("a"), held_out.count("b"), held_out.count("c")) == (10, 2, 0)
+
+
+def test_stratified_split_holds_out_the_same_texts_when_the_data_have_grown() -> None:
+    def held_out(texts: list[str]) -> set[str]:
+        _, held_out_n = stratified_split(["a"] * len(texts), texts, 0.25)
+        return {texts[index] for index in held_out_n}
+
+    texts = [f"text {index}" for index in range(400)]
+    shuffled = [texts[index] for index in np.random.default_rng(0).permutation(400)]
+    assert held_out(shuffled) == held_out(texts)
+    grown = held_out([*texts, *(f"new {index}" for index in range(40))])
+    assert len(grown & held_out(texts)) >= 90
 
 
 def test_lanes_read_on_where_they_ended_and_targets_are_the_next_bytes() -> None:
