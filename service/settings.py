@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     checkpoint_interval_seconds: float = Field(30.0, gt=0)
     max_crashes_without_progress: int = Field(3, ge=1)
     max_queued_jobs: int = Field(1_000, ge=1, description="For each workspace.")
+    max_running_jobs: int | None = Field(
+        None, ge=1, description="For each workspace; null: as many as there are slots."
+    )
+    max_training_minutes: int | None = Field(
+        None, ge=1, description="For each workspace within 24 hours; null: no limit."
+    )
     max_parameters: int = Field(500_000_000, ge=1, description="Weights of one network.")
     worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at a time.")
     trainer_threads: int | None = Field(None, ge=1, description="null: cores divided by slots.")

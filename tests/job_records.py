@@ -11,6 +11,7 @@ from rnn.config import ForecastingConfig
 from service.db.tables import Dataset, Job, JobAttempt, JobEvent, Workspace
 from service.jobs import store
 from service.jobs.claims import Claim, claim
+from service.jobs.quotas import UNLIMITED, Quota
 
 CONFIG = ForecastingConfig(task="time-series-forecasting").model_dump(mode="json")
 PROFILE: dict[str, Any] = {"format": "csv", "rows": 0, "columns": [], "tasks": [CONFIG["task"]]}
@@ -49,14 +50,27 @@ def make_job(db: Session, dataset: Dataset, **changes: Any) -> Job:
         "queue": "cpu",
         "priority": 0,
         "labels": {},
-        "max_queued": 1000,
+        "defaults": UNLIMITED,
     }
     return store.submit(db, **(arguments | changes))
 
 
+def look_for_work(
+    db: Session, *queues: str, lease_seconds: float = 60.0, defaults: Quota = UNLIMITED
+) -> Claim | None:
+    """Claims the next job, if there is one."""
+    return claim(
+        db,
+        worker_id=uuid4(),
+        queues=queues or ("cpu",),
+        lease_seconds=lease_seconds,
+        defaults=defaults,
+    )
+
+
 def take(db: Session, *queues: str, lease_seconds: float = 60.0) -> Claim:
     """Claims the next job, which must be there."""
-    claimed = claim(db, worker_id=uuid4(), queues=queues or ("cpu",), lease_seconds=lease_seconds)
+    claimed = look_for_work(db, *queues, lease_seconds=lease_seconds)
     assert claimed is not None
     return claimed
 

@@ -1,4 +1,4 @@
-"""Watches one attempt from the claim to its end: reports into the rows, lease, cancel, drain."""
+"""Watches one attempt from the claim to its end: reports into the rows, lease, stops, drain."""
 
 import logging
 import shutil
@@ -299,6 +299,8 @@ class AttemptWatch:
             raise StaleAttemptError(f"attempt {self._attempt} lost its lease")
         if answer[0] is Lease.CANCEL_REQUESTED:
             self._stop(save=False, grace_seconds=CANCEL_GRACE_SECONDS)
+        elif answer[0] is Lease.STOP_REQUESTED:
+            self._stop(save=True, grace_seconds=self._room.settings.drain_seconds)
 
     def _obey_stop(self) -> None:
         moment = time.monotonic()

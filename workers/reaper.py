@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
 from service.idempotency import delete_expired
-from service.jobs.endings import expire_leases, forget_checkpoints
+from service.jobs.endings import expire_deadlines, expire_leases, forget_checkpoints
+from service.jobs.preemption import make_room
 from service.jobs.wake import Waker
 from service.jobs.workers import leave_dead_gpus, waiting_queues
 from service.settings import Settings
@@ -72,7 +73,11 @@ class Reaper:
             crashes = settings.max_crashes_without_progress
             for job_id, state in expire_leases(db, max_crashes=crashes):
                 log.warning("job %s: its lease ran out; it is %s now", job_id, state)
+        for job_id in expire_deadlines(db):
+            log.info("job %s: its deadline passed while it waited", job_id)
         leave_dead_gpus(db, live_seconds=settings.lease_seconds)
+        for job in make_room(db, live_seconds=settings.lease_seconds):
+            log.info("job %s: gives its slot up to one of higher priority", job.id)
         delete_expired(db, timedelta(hours=settings.idempotency_hours))
         return waiting_queues(db, live_seconds=settings.lease_seconds)
 

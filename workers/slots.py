@@ -5,6 +5,7 @@ import random
 import threading
 
 from service.jobs.claims import Claim, claim
+from service.jobs.quotas import default_quota
 from service.jobs.workers import SERVES
 from workers.attempts import DATABASE_ERRORS, AttemptWatch
 from workers.room import Room
@@ -97,4 +98,5 @@ class Slot(threading.Thread):
                 worker_id=self._room.worker_id,
                 queues=SERVES[self._room.devices.queue],
                 lease_seconds=self._room.settings.lease_seconds,
+                defaults=default_quota(self._room.settings),
             )

@@ -1,5 +1,6 @@
-"""`/jobs`: submit, follow, cancel."""
+"""`/jobs`: submit, follow, cancel, pause, resume, retry."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from service.api.schemas.jobs import (
     EventView,
     ForecastingJob,
     GenerationJob,
+    HoldName,
     JobError,
     JobSubmission,
     JobView,
@@ -33,7 +35,10 @@ from service.datasets.store import get_dataset
 from service.db.tables import Dataset, Job
 from service.errors import ForbiddenError, ModelTaskMismatchError, NotFoundError
 from service.jobs import store
+from service.jobs.expectation import Queue, queues_now, remaining_seconds
 from service.jobs.logs import log_path, read_tail
+from service.jobs.preemption import make_room
+from service.jobs.quotas import default_quota
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.store import JobRow
 from service.jobs.submission import default_model_name, fill_in
@@ -94,12 +99,16 @@ def submit_job(
             queue=queue,
             priority=body.priority,
             labels=body.metadata,
-            max_queued=settings.max_queued_jobs,
+            after=body.after,
+            preempts=body.preempts,
+            deadline=body.deadline,
+            defaults=default_quota(settings),
         )
-        row = store.get(db, subject.workspace_id, job.id)
-    services.waker.wake(row.job.queue)
-    response.headers["Location"] = f"/api/v1/jobs/{row.job.id}"
-    return _view(row)
+        make_room(db, live_seconds=settings.lease_seconds)
+        view = _view(db, services, store.get(db, subject.workspace_id, job.id))
+    services.waker.wake(view.queue)
+    response.headers["Location"] = f"/api/v1/jobs/{view.id}"
+    return view
 
 
 @router.get("")
@@ -113,20 +122,48 @@ def list_jobs(
     """The workspace's jobs, newest first."""
     with services.database.transaction() as db:
         rows, has_more = store.list_jobs(db, subject.workspace_id, page, state=state, task=task)
-    return Page(data=[_view(row) for row in rows], has_more=has_more)
+        return Page(data=_views(db, services, rows), has_more=has_more)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: UUID, subject: Reader, services: ServicesDep) -> JobView:
     with services.database.transaction() as db:
-        return _view(store.get(db, subject.workspace_id, job_id))
+        return _view(db, services, store.get(db, subject.workspace_id, job_id))
 
 
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
     """Cancels a queued job at once, stops a running one within seconds. Repeating is harmless."""
     with services.database.transaction() as db:
-        return _view(store.request_cancel(db, subject.workspace_id, job_id))
+        return _view(db, services, store.request_cancel(db, subject.workspace_id, job_id))
+
+
+@router.post("/{job_id}/pause", status_code=202)
+def pause_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
+    """Holds a queued job; a running one is saved within seconds and gives its slot to others."""
+    with services.database.transaction() as db:
+        return _view(db, services, store.pause(db, subject.workspace_id, job_id))
+
+
+@router.post("/{job_id}/resume", status_code=202)
+def resume_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
+    """Lets a paused job go on, from where it was saved."""
+    with services.database.transaction() as db:
+        view = _view(db, services, store.resume(db, subject.workspace_id, job_id))
+    services.waker.wake(view.queue)
+    return view
+
+
+@router.post("/{job_id}/retry", status_code=202)
+def retry_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
+    """Queues a job again that failed or was cancelled. A failed one goes on from its last
+    checkpoint, if it has one."""
+    with services.database.transaction() as db:
+        defaults = default_quota(services.settings)
+        row = store.retry(db, subject.workspace_id, job_id, defaults=defaults)
+        view = _view(db, services, row)
+    services.waker.wake(view.queue)
+    return view
 
 
 @router.get(
@@ -240,8 +277,18 @@ def _event_list(events: Any, limit: int) -> EventList:
     return EventList(data=views, has_more=len(events) > limit)
 
 
-def _view(row: JobRow) -> JobView:
-    job = row.job
+def _view(db: Session, services: Services, row: JobRow) -> JobView:
+    return _views(db, services, [row])[0]
+
+
+def _views(db: Session, services: Services, rows: Sequence[JobRow]) -> list[JobView]:
+    waiting = {row.job.queue for row in rows if row.queue_position is not None}
+    queues = queues_now(db, waiting, live_seconds=services.settings.lease_seconds)
+    return [_shown(row, queues) for row in rows]
+
+
+def _shown(row: JobRow, queues: Mapping[str, Queue]) -> JobView:
+    job, position = row.job, row.queue_position
     return JobView(
         id=job.id,
         task=job.task,
@@ -251,15 +298,21 @@ def _view(row: JobRow) -> JobView:
         state=JobState(job.state),
         attempt=job.attempt,
         cancel_requested=job.cancel_requested_at is not None,
-        queue_position=row.queue_position,
+        pause_requested=job.pause_requested_at is not None,
+        hold=_hold(job),
+        queue_position=position,
         progress=_progress(job),
-        eta_seconds=_eta_seconds(job),
+        eta_seconds=remaining_seconds(job),
+        starts_in_seconds=queues[job.queue].wait_seconds(position) if position else None,
         metrics=job.metrics,
         alerts=[AlertView.model_validate(alert) for alert in job.progress.get("alerts", [])],
         error=JobError(**job.error) if job.error else None,
         device=job.device,
         queue=job.queue,
         priority=job.priority,
+        preempts=job.preempts,
+        after=row.after,
+        deadline=job.deadline,
         metadata=job.labels,
         base_model=BaseModelView(**job.base) if job.base else None,
         config=job.config,
@@ -277,8 +330,9 @@ def _progress(job: Job) -> Progress:
     )
 
 
-def _eta_seconds(job: Job) -> float | None:
-    rate = job.progress.get("steps_per_second")
-    if job.state != JobState.RUNNING or not rate:
+def _hold(job: Job) -> HoldName | None:
+    if job.state != JobState.QUEUED:
         return None
-    return float((job.progress["total_steps"] - job.progress["step"]) / rate)
+    if job.paused_at is not None:
+        return "paused"
+    return "after" if job.blocked else None

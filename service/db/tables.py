@@ -53,6 +53,7 @@ class Workspace(WithId, Base):
     __tablename__ = "workspaces"
 
     name: Mapped[str] = mapped_column(unique=True)
+    quota: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))  # jobs.quotas.Quota
 
 
 class ApiKey(InWorkspace, Base):
@@ -85,6 +86,10 @@ class Dataset(InWorkspace, Base):
     deleted_at: Mapped[datetime | None]
 
 
+# Of a job's row: a worker may take it.
+CLAIMABLE = text("state = 'queued' AND paused_at IS NULL AND NOT blocked")
+
+
 class Job(InWorkspace, Base):
     """One piece of work. Every change is one guarded UPDATE in `service.jobs.transitions`."""
 
@@ -94,8 +99,21 @@ class Job(InWorkspace, Base):
             "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"
         ),
         Index(
-            "jobs_claim", "queue", text("priority DESC"), "id", postgresql_where="state = 'queued'"
+            "jobs_claim",
+            "workspace_id",
+            "queue",
+            text("priority DESC"),
+            "id",
+            postgresql_where=CLAIMABLE,
         ),
+        Index(
+            "jobs_queued",
+            "queue",
+            text("priority DESC"),
+            "id",
+            postgresql_where="state = 'queued'",
+        ),
+        Index("jobs_deadline", "deadline", postgresql_where="state IN ('queued', 'running')"),
         Index("jobs_lease", "lease_expires_at", postgresql_where="state = 'running'"),
         Index("jobs_running_by_workspace", "workspace_id", postgresql_where="state = 'running'"),
     )
@@ -118,6 +136,12 @@ class Job(InWorkspace, Base):
     worker_id: Mapped[UUID | None]
     lease_expires_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
+    pause_requested_at: Mapped[datetime | None]  # of a running job
+    preempt_requested_at: Mapped[datetime | None]  # of a running job
+    paused_at: Mapped[datetime | None]  # of a queued job: it is held until somebody resumes it
+    blocked: Mapped[bool] = mapped_column(server_default=text("false"))  # by `job_dependencies`
+    preempts: Mapped[bool] = mapped_column(server_default=text("false"))
+    deadline: Mapped[datetime | None]
     checkpoint: Mapped[dict[str, Any] | None]  # service.jobs.progress.Checkpoint
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
@@ -126,6 +150,19 @@ class Job(InWorkspace, Base):
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class JobDependency(Base):
+    """`job_id` is not to start before `after_id` has succeeded."""
+
+    __tablename__ = "job_dependencies"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    after_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class JobEvent(Base):

@@ -6,10 +6,24 @@ from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Text,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session
 
-from service.db.tables import Dataset, Job, JobAttempt
+from service.db.tables import CLAIMABLE, Dataset, Job, JobAttempt, Workspace
+from service.jobs import quotas
+from service.jobs.quotas import UNLIMITED, Quota
 from service.jobs.states import JobState
 from service.jobs.transitions import Attempt, move
 
@@ -24,11 +38,22 @@ class Claim(NamedTuple):
 
 
 class Lease(Enum):
-    """What a heartbeat is answered."""
+    """What a heartbeat is answered: the lease is held, and whether the trainer shall stop."""
 
     HELD = "held"
     CANCEL_REQUESTED = "cancel requested"
+    STOP_REQUESTED = "stop requested"  # paused, preempted or too late: save a checkpoint first
     LOST = "lost"  # another attempt runs, or the job has ended: stop at once and write nothing
+
+
+_REQUESTS = (
+    Job.cancel_requested_at,
+    or_(
+        Job.pause_requested_at.is_not(None),
+        Job.preempt_requested_at.is_not(None),
+        func.coalesce(Job.deadline < func.clock_timestamp(), false()),
+    ).label("stop_requested"),
+)
 
 
 def lease_end(lease_seconds: float) -> ColumnElement[Any]:
@@ -37,31 +62,70 @@ def lease_end(lease_seconds: float) -> ColumnElement[Any]:
 
 
 def claim(
-    db: Session, *, worker_id: UUID, queues: Sequence[str], lease_seconds: float
+    db: Session,
+    *,
+    worker_id: UUID,
+    queues: Sequence[str],
+    lease_seconds: float,
+    defaults: Quota = UNLIMITED,
 ) -> Claim | None:
     """Takes the best queued job: by priority, then the workspace with the fewest running, then age.
 
-    Rows that another worker is claiming at this moment are passed over, not waited for.
+    Each workspace with a job that may run offers its best one; what all the others have queued is
+    not looked at. Rows that another worker is claiming at this moment are passed over, not waited
+    for.
     """
-    running = (
-        select(Job.workspace_id, func.count().label("jobs"))
-        .where(Job.state == JobState.RUNNING)
-        .group_by(Job.workspace_id)
-        .subquery()
-    )
-    found = db.execute(
-        select(Job, Dataset.sha256, Dataset.profile)
-        .join(Dataset, Dataset.id == Job.dataset_id)
-        .outerjoin(running, running.c.workspace_id == Job.workspace_id)
-        .where(Job.state == JobState.QUEUED, Job.queue.in_(queues))
-        .order_by(Job.priority.desc(), func.coalesce(running.c.jobs, 0), Job.id)
+    for workspace_id in _offering(db, queues):
+        if not quotas.may_run(db, workspace_id, defaults):
+            continue
+        found = db.execute(
+            select(Job, Dataset.sha256, Dataset.profile)
+            .join(Dataset, Dataset.id == Job.dataset_id)
+            .where(Job.workspace_id == workspace_id, Job.queue.in_(queues), CLAIMABLE)
+            .order_by(Job.priority.desc(), Job.id)
+            .limit(1)
+            .with_for_update(of=Job, skip_locked=True)
+            .execution_options(populate_existing=True)
+        ).first()
+        if found is not None:
+            return _claimed(db, *found, worker_id=worker_id, lease_seconds=lease_seconds)
+    return None
+
+
+def _offering(db: Session, queues: Sequence[str]) -> Sequence[UUID]:
+    """The workspaces with a job that may run, in the order in which they are served."""
+    served = func.unnest(literal(list(queues), ARRAY(Text))).table_valued("queue").render_derived("served")
+    best = (
+        select(Job.id, Job.priority)
+        .where(Job.workspace_id == Workspace.id, Job.queue == served.c.queue, CLAIMABLE)
+        .order_by(Job.priority.desc(), Job.id)
         .limit(1)
-        .with_for_update(of=Job, skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).first()
-    if found is None:
-        return None
-    job, sha256, profile = found
+        .lateral("best")
+    )
+    running = (
+        select(func.count())
+        .where(Job.workspace_id == Workspace.id, Job.state == JobState.RUNNING)
+        .scalar_subquery()
+    )
+    offers = db.execute(
+        select(Workspace.id, best.c.priority, running.label("running"), best.c.id)
+        .select_from(Workspace)
+        .join(served, true())
+        .join(best, true())
+        .order_by(best.c.priority.desc(), text("running"), best.c.id)
+    ).all()
+    return list(dict.fromkeys(offer[0] for offer in offers))
+
+
+def _claimed(
+    db: Session,
+    job: Job,
+    sha256: str,
+    profile: dict[str, Any],
+    *,
+    worker_id: UUID,
+    lease_seconds: float,
+) -> Claim:
     attempt = Attempt(job.id, job.attempt + 1)
     move(
         db,
@@ -93,7 +157,7 @@ def heartbeat(db: Session, attempt: Attempt, *, lease_seconds: float) -> Lease:
             Job.state == JobState.RUNNING,
         )
         .values(lease_expires_at=lease_end(lease_seconds))
-        .returning(Job.cancel_requested_at)
+        .returning(*_REQUESTS)
         .execution_options(synchronize_session=False)
     ).first()
     return _lease(row)
@@ -102,7 +166,7 @@ def heartbeat(db: Session, attempt: Attempt, *, lease_seconds: float) -> Lease:
 def look(db: Session, attempt: Attempt) -> Lease:
     """What `heartbeat` would answer, without a write: cheap enough to ask every second."""
     row = db.execute(
-        select(Job.cancel_requested_at).where(
+        select(*_REQUESTS).where(
             Job.id == attempt.job_id,
             Job.attempt == attempt.number,
             Job.state == JobState.RUNNING,
@@ -114,4 +178,6 @@ def look(db: Session, attempt: Attempt) -> Lease:
 def _lease(row: Any) -> Lease:
     if row is None:
         return Lease.LOST
-    return Lease.HELD if row.cancel_requested_at is None else Lease.CANCEL_REQUESTED
+    if row.cancel_requested_at is not None:
+        return Lease.CANCEL_REQUESTED
+    return Lease.STOP_REQUESTED if row.stop_requested else Lease.HELD

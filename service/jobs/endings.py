@@ -73,11 +73,20 @@ def fail(db: Session, attempt: Attempt, error_type: str, detail: str) -> JobStat
 
 
 def release(db: Session, attempt: Attempt) -> JobState:
-    """Ends an attempt whose trainer stopped because it was asked to: cancelled, or drained."""
+    """Ends an attempt whose trainer stopped because it was asked to: cancelled, too late, paused,
+    preempted, or drained."""
     job = lock(db, attempt)
     if job.cancel_requested_at is not None:
         return _cancel(db, attempt)
-    move(db, attempt, JobState.RUNNING, JobState.QUEUED, "drained")
+    if _is_late(db, job):
+        _miss_deadline(db, job)
+        return JobState.FAILED
+    reason = "drained"
+    if job.pause_requested_at is not None:
+        reason = "paused"
+    elif job.preempt_requested_at is not None:
+        reason = "preempted"
+    move(db, attempt, JobState.RUNNING, JobState.QUEUED, reason)
     return JobState.QUEUED
 
 
@@ -102,6 +111,21 @@ def expire_leases(
     return [
         (job.id, _give_up_or_requeue(db, job, "lease_expired", detail, max_crashes)) for job in jobs
     ]
+
+
+def expire_deadlines(db: Session, *, limit: int = 100) -> Sequence[UUID]:
+    """Fails the waiting jobs whose deadline has passed; the running ones are their workers'."""
+    jobs = db.scalars(
+        select(Job)
+        .where(Job.state == JobState.QUEUED, Job.deadline < func.clock_timestamp())
+        .order_by(Job.deadline)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for job in jobs:
+        _miss_deadline(db, job)
+    return [job.id for job in jobs]
 
 
 def forget_checkpoints(db: Session, job_ids: Sequence[UUID], *, limit: int) -> Sequence[UUID]:
@@ -160,6 +184,29 @@ def _give_up_or_requeue(
         detail={"detail": detail},
     )
     return JobState.QUEUED
+
+
+def _is_late(db: Session, job: Job) -> bool:
+    return job.deadline is not None and bool(
+        db.scalar(select(func.clock_timestamp() > job.deadline))
+    )
+
+
+def _miss_deadline(db: Session, job: Job) -> None:
+    assert job.deadline is not None
+    error = {
+        "type": "deadline-exceeded",
+        "detail": f"it was to end before {job.deadline.isoformat(timespec='seconds')}",
+    }
+    move(
+        db,
+        Attempt(job.id, job.attempt),
+        JobState(job.state),
+        JobState.FAILED,
+        "deadline",
+        values={"error": error},
+        detail={"error": error},
+    )
 
 
 def _cancel(db: Session, attempt: Attempt) -> JobState:

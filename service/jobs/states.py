@@ -17,17 +17,18 @@ class JobState(StrEnum):
     # One attempt holds the lease. A crash lets the lease run out: the reaper puts the job back, and
     # the attempt number shuts the old worker out.
     RUNNING = "running"
-    # Final. The model version was registered in the same transaction. A crash leaves checkpoints
+    # Ended. The model version was registered in the same transaction. A crash leaves checkpoints
     # on disk that no row names: the reaper removes them.
     SUCCEEDED = "succeeded"
-    # Final. `error` says why; the last good checkpoint is kept.
+    # Ended. `error` says why; the last good checkpoint is kept. Somebody may have it tried again.
     FAILED = "failed"
-    # Final. Somebody asked for it. Checkpoints on disk: as with `succeeded`.
+    # Ended. Somebody asked for it, and may have it tried again. Checkpoints on disk: as with
+    # `succeeded`.
     CANCELLED = "cancelled"
 
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-NOTHING_TO_RESUME = TERMINAL - {JobState.FAILED}  # final, and without checkpoints
+NOTHING_TO_RESUME = TERMINAL - {JobState.FAILED}  # ended, and without checkpoints
 
 
 class Transition(NamedTuple):
@@ -42,15 +43,22 @@ class Transition(NamedTuple):
 TRANSITIONS = (
     Transition(JobState.QUEUED, JobState.RUNNING, "claimed", "worker"),
     Transition(JobState.QUEUED, JobState.CANCELLED, "cancelled", "api"),
+    Transition(JobState.QUEUED, JobState.FAILED, "dependency_failed", "whoever ends the other"),
+    Transition(JobState.QUEUED, JobState.FAILED, "deadline", "reaper"),
     Transition(JobState.RUNNING, JobState.SUCCEEDED, "finished", "worker"),
     Transition(JobState.RUNNING, JobState.FAILED, "failed", "worker"),
     Transition(JobState.RUNNING, JobState.FAILED, "poisoned", "worker"),
     Transition(JobState.RUNNING, JobState.FAILED, "poisoned", "reaper"),
+    Transition(JobState.RUNNING, JobState.FAILED, "deadline", "worker"),
     Transition(JobState.RUNNING, JobState.CANCELLED, "cancelled", "worker"),
     Transition(JobState.RUNNING, JobState.CANCELLED, "cancelled", "reaper"),
     Transition(JobState.RUNNING, JobState.QUEUED, "drained", "worker"),
+    Transition(JobState.RUNNING, JobState.QUEUED, "paused", "worker"),
+    Transition(JobState.RUNNING, JobState.QUEUED, "preempted", "worker"),
     Transition(JobState.RUNNING, JobState.QUEUED, "crashed", "worker"),
     Transition(JobState.RUNNING, JobState.QUEUED, "lease_expired", "reaper"),
+    Transition(JobState.FAILED, JobState.QUEUED, "retried", "api"),
+    Transition(JobState.CANCELLED, JobState.QUEUED, "retried", "api"),
 )
 
 

@@ -1,6 +1,7 @@
-"""Jobs as the API sees them: submitted, read, cancelled."""
+"""Jobs as the API sees them: submitted, read, cancelled, paused, retried."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -8,10 +9,19 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from service.db.paging import PageRequest, read_page
-from service.db.tables import Job, JobEvent, ModelVersion, Workspace
-from service.errors import ConflictError, NotFoundError, QuotaExceededError
+from service.db.tables import CLAIMABLE, Job, JobDependency, JobEvent, ModelVersion, Workspace
+from service.errors import ConflictError, Fault, NotFoundError, ValidationError
+from service.jobs import quotas
+from service.jobs.quotas import Quota
 from service.jobs.states import TERMINAL, JobState
-from service.jobs.transitions import Attempt, NewEvent, append, move, write
+from service.jobs.transitions import (
+    Attempt,
+    NewEvent,
+    append,
+    move,
+    unfinished_dependencies,
+    write,
+)
 from service.registry.bases import BaseRecord
 from service.registry.store import require_task
 
@@ -21,6 +31,7 @@ class JobRow(NamedTuple):
 
     job: Job
     version: int | None  # of its model, once it succeeded
+    after: list[UUID]  # what it waits for, or waited for
     queue_position: int | None  # 1 is next, by priority and age
 
 
@@ -37,24 +48,28 @@ def submit(
     queue: str,
     priority: int,
     labels: dict[str, str],
-    max_queued: int,
+    after: Sequence[UUID] = (),
+    preempts: bool = False,
+    deadline: datetime | None = None,
+    defaults: Quota,
 ) -> Job:
     """Queues a job whose `config` is resolved.
 
-    Raises QuotaExceededError, and ModelTaskMismatchError where the model's name is taken for
-    another task. Submissions of one workspace come one after the other, so that both hold.
+    Args:
+        after: jobs that have to succeed before.
+        preempts: it may have running jobs of lower priority give their slots up.
+        defaults: limits of workspaces that have none of their own.
+
+    Raises QuotaExceededError, ModelTaskMismatchError where the model's name is taken for another
+    task, and ValidationError for a job in `after` that is not there or has failed. Submissions of
+    one workspace come one after the other, so that all of it holds.
     """
-    db.execute(
-        select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(key_share=True)
-    )
-    queued = db.scalar(
-        select(func.count()).where(Job.workspace_id == workspace_id, Job.state == JobState.QUEUED)
-    )
-    if queued is not None and queued >= max_queued:
-        raise QuotaExceededError(
-            f"{queued} jobs of this workspace are queued, and {max_queued} are allowed."
-        )
+    workspace = db.scalars(
+        select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
+    ).one()
+    quotas.require_room(db, workspace, defaults)
     require_task(db, workspace_id, model_name, config["task"])
+    blocked = _blocked_by(db, workspace_id, after)
     job = Job(
         workspace_id=workspace_id,
         created_by=created_by,
@@ -67,9 +82,14 @@ def submit(
         queue=queue,
         priority=priority,
         labels=dict(labels),
+        blocked=blocked,
+        preempts=preempts,
+        deadline=deadline,
         last_event_seq=1,
     )
     db.add(job)
+    db.flush()
+    db.add_all(JobDependency(job_id=job.id, after_id=after_id) for after_id in after)
     db.flush()
     data = {"from": None, "to": JobState.QUEUED, "reason": "submitted"}
     append(db, job.id, 0, 1, [NewEvent("state", data)])
@@ -126,6 +146,88 @@ def request_cancel(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
 
     Asking again changes nothing. Raises ConflictError where the job has ended otherwise.
     """
+    job = _locked(db, workspace_id, job_id)
+    attempt = Attempt(job.id, job.attempt)
+    asked = {"cancel_requested_at": func.clock_timestamp()}
+    if job.state == JobState.QUEUED:
+        move(db, attempt, JobState.QUEUED, JobState.CANCELLED, "cancelled", values=asked)
+    elif job.state == JobState.RUNNING:
+        if job.cancel_requested_at is None:
+            write(db, attempt, values=asked, events=[_said("cancel requested")])
+    elif job.state != JobState.CANCELLED:
+        raise ConflictError(f"The job {job.id} is {job.state}: there is nothing to cancel.")
+    return _reread(db, job)
+
+
+def pause(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
+    """Holds a queued job, and asks the worker of a running one to save it and give it back.
+
+    Asking again changes nothing. Raises ConflictError where the job has ended or is about to.
+    """
+    job = _locked(db, workspace_id, job_id)
+    attempt, state = Attempt(job.id, job.attempt), JobState(job.state)
+    if state in TERMINAL or job.cancel_requested_at is not None:
+        raise ConflictError(f"The job {job.id} is {_being(job)}: there is nothing to pause.")
+    if state is JobState.QUEUED and job.paused_at is None:
+        values = {"paused_at": func.clock_timestamp()}
+        write(db, attempt, state=state, values=values, events=[_said("paused")])
+    elif state is JobState.RUNNING and job.pause_requested_at is None:
+        values = {"pause_requested_at": func.clock_timestamp()}
+        write(db, attempt, values=values, events=[_said("pause requested")])
+    return _reread(db, job)
+
+
+def resume(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
+    """Lets a paused job go on, from its checkpoint where it has one; takes a pause back that was
+    asked for and did not come about yet.
+
+    Asking again changes nothing. Raises ConflictError where the job has ended.
+    """
+    job = _locked(db, workspace_id, job_id)
+    attempt, state = Attempt(job.id, job.attempt), JobState(job.state)
+    if state in TERMINAL:
+        raise ConflictError(f"The job {job.id} is {state}: there is nothing to resume.")
+    if job.paused_at is not None or job.pause_requested_at is not None:
+        none: dict[str, Any] = {"paused_at": None, "pause_requested_at": None}
+        write(db, attempt, state=state, values=none, events=[_said("resumed")])
+    return _reread(db, job)
+
+
+def retry(db: Session, workspace_id: UUID, job_id: UUID, *, defaults: Quota) -> JobRow:
+    """Queues a job again that failed or was cancelled; a failed one goes on from its checkpoint.
+
+    Raises ConflictError where it has not ended, has succeeded, was to end before a time that has
+    passed, or waits for a job that failed; QuotaExceededError.
+    """
+    workspace = db.scalars(
+        select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
+    ).one()
+    job = _locked(db, workspace_id, job_id)
+    state = JobState(job.state)
+    if state not in TERMINAL - {JobState.SUCCEEDED}:
+        raise ConflictError(f"The job {job.id} is {state}: there is nothing to retry.")
+    if job.deadline is not None and db.scalar(select(func.clock_timestamp() > job.deadline)):
+        raise ConflictError(f"The deadline of the job {job.id} has passed.")
+    unfinished = unfinished_dependencies(db, job.id)
+    for other in unfinished:
+        if other.state in TERMINAL:
+            raise ConflictError(f"The job {job.id} waits for {other.id}, which is {other.state}.")
+    quotas.require_room(db, workspace, defaults)
+    values: dict[str, Any] = {
+        "error": None,
+        "finished_at": None,
+        "cancel_requested_at": None,
+        "paused_at": None,
+        "blocked": bool(unfinished),
+        "crashes_without_progress": 0,
+    }
+    if job.checkpoint is None:
+        values |= {"progress": {}, "metrics": {}}
+    move(db, Attempt(job.id, job.attempt), state, JobState.QUEUED, "retried", values=values)
+    return _reread(db, job)
+
+
+def _locked(db: Session, workspace_id: UUID, job_id: UUID) -> Job:
     job = db.scalar(
         select(Job)
         .where(Job.workspace_id == workspace_id, Job.id == job_id)
@@ -134,33 +236,76 @@ def request_cancel(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
     )
     if job is None:
         raise NotFoundError(f"There is no job {job_id} here.")
-    attempt = Attempt(job.id, job.attempt)
-    asked = {"cancel_requested_at": func.clock_timestamp()}
-    if job.state == JobState.QUEUED:
-        move(db, attempt, JobState.QUEUED, JobState.CANCELLED, "cancelled", values=asked)
-    elif job.state == JobState.RUNNING:
-        if job.cancel_requested_at is None:
-            asking = NewEvent("message", {"level": "info", "text": "cancel requested"})
-            write(db, attempt, values=asked, events=[asking])
-    elif job.state != JobState.CANCELLED:
-        raise ConflictError(f"The job {job.id} is {job.state}: there is nothing to cancel.")
+    return job
+
+
+def _reread(db: Session, job: Job) -> JobRow:
     db.expire(job)
-    return get(db, workspace_id, job_id)
+    return get(db, job.workspace_id, job.id)
+
+
+def _being(job: Job) -> str:
+    return job.state if job.state in TERMINAL else "being cancelled"
+
+
+def _said(text: str) -> NewEvent:
+    return NewEvent("message", {"level": "info", "text": text})
+
+
+def _blocked_by(db: Session, workspace_id: UUID, after: Sequence[UUID]) -> bool:
+    """Whether a job that comes after these has to wait. Their rows are locked: none ends between
+    this look and the commit."""
+    others = db.scalars(
+        select(Job)
+        .where(Job.workspace_id == workspace_id, Job.id.in_(after))
+        .order_by(Job.id)
+        .with_for_update(read=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    faults = []
+    states = {job.id: job.state for job in others}
+    for index, job_id in enumerate(after):
+        place, state = ("body", "after", index), states.get(job_id)
+        if state is None:
+            faults.append(Fault(place, f"there is no job {job_id} here"))
+        elif state in TERMINAL - {JobState.SUCCEEDED}:
+            faults.append(Fault(place, f"the job {job_id} is {state}"))
+    if faults:
+        raise ValidationError("The job cannot wait for these.", faults=faults)
+    return any(state != JobState.SUCCEEDED for state in states.values())
 
 
 def _rows(db: Session, jobs: Sequence[Job]) -> list[JobRow]:
-    """The jobs with their model's version and their place in the queue."""
+    """The jobs with what other rows say of them."""
     ids = [job.id for job in jobs]
     versions = dict(
         db.execute(
             select(ModelVersion.job_id, ModelVersion.version).where(ModelVersion.job_id.in_(ids))
         ).all()
     )
+    after: dict[UUID, list[UUID]] = {}
+    for job_id, after_id in db.execute(
+        select(JobDependency.job_id, JobDependency.after_id)
+        .where(JobDependency.job_id.in_(ids))
+        .order_by(JobDependency.after_id)
+    ):
+        after.setdefault(job_id, []).append(after_id)
+    positions = _positions(db, ids)
+    return [
+        JobRow(job, versions.get(job.id), after.get(job.id, []), positions.get(job.id))
+        for job in jobs
+    ]
+
+
+def _positions(db: Session, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Places among the jobs of their queue that may run: by priority, then by age."""
     ahead = aliased(Job)
     position = (
         select(func.count() + 1)
         .where(
             ahead.state == JobState.QUEUED,
+            ahead.paused_at.is_(None),
+            ~ahead.blocked,
             ahead.queue == Job.queue,
             or_(
                 ahead.priority > Job.priority,
@@ -170,9 +315,4 @@ def _rows(db: Session, jobs: Sequence[Job]) -> list[JobRow]:
         .correlate(Job)
         .scalar_subquery()
     )
-    positions: dict[UUID, int] = dict(
-        db.execute(
-            select(Job.id, position).where(Job.id.in_(ids), Job.state == JobState.QUEUED)
-        ).all()
-    )
-    return [JobRow(job, versions.get(job.id), positions.get(job.id)) for job in jobs]
+    return dict(db.execute(select(Job.id, position).where(Job.id.in_(ids), CLAIMABLE)).all())

@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, null, select, update
 from sqlalchemy.orm import Session
 
 from service.db.notifications import JOB_EVENTS, notify
-from service.db.tables import Job, JobAttempt, JobEvent
+from service.db.tables import Job, JobAttempt, JobDependency, JobEvent
 from service.jobs.states import NOTHING_TO_RESUME, TERMINAL, JobState, is_allowed
 
 EventType = Literal["state", "metrics", "checkpoint", "message", "alert"]
@@ -94,6 +94,9 @@ def move(
     changes: dict[str, Any] = {**(values or {}), "state": target}
     if source is JobState.RUNNING:
         changes |= {"worker_id": None, "lease_expires_at": None}
+        changes |= {"pause_requested_at": None, "preempt_requested_at": None}
+        if target is JobState.QUEUED:
+            changes["paused_at"] = Job.pause_requested_at
     if target in TERMINAL:
         changes["finished_at"] = func.clock_timestamp()
     if target in NOTHING_TO_RESUME:
@@ -109,6 +112,50 @@ def move(
             .values(ended_at=func.clock_timestamp(), outcome=reason)
             .execution_options(synchronize_session=False)
         )
+    if target in TERMINAL:
+        _tell_dependents(db, attempt.job_id, target)
+
+
+def _tell_dependents(db: Session, job_id: UUID, ended: JobState) -> None:
+    """Lets the jobs go that wait for this one alone; fails them where it did not succeed.
+
+    Their rows are locked first: of two jobs that end at the same time, the second to get here sees
+    the end of the other. A job waits for older ones only, so nobody waits in a circle.
+    """
+    dependents = db.scalars(
+        select(Job)
+        .join(JobDependency, JobDependency.job_id == Job.id)
+        .where(JobDependency.after_id == job_id, Job.state == JobState.QUEUED, Job.blocked)
+        .order_by(Job.id)
+        .with_for_update(of=Job)
+        .execution_options(populate_existing=True)
+    ).all()
+    for job in dependents:
+        attempt = Attempt(job.id, job.attempt)
+        if ended is not JobState.SUCCEEDED:
+            error = {"type": "dependency-failed", "detail": f"the job {job_id} is {ended}"}
+            move(
+                db,
+                attempt,
+                JobState.QUEUED,
+                JobState.FAILED,
+                "dependency_failed",
+                values={"error": error},
+                detail={"error": error},
+            )
+        elif not unfinished_dependencies(db, job.id):
+            waited = NewEvent("message", {"level": "info", "text": "waits for no other job"})
+            write(db, attempt, state=JobState.QUEUED, values={"blocked": False}, events=[waited])
+
+
+def unfinished_dependencies(db: Session, job_id: UUID) -> Sequence[Job]:
+    """The jobs that have to succeed before this one may start, and did not yet."""
+    return db.scalars(
+        select(Job)
+        .join(JobDependency, JobDependency.after_id == Job.id)
+        .where(JobDependency.job_id == job_id, Job.state != JobState.SUCCEEDED)
+        .order_by(Job.id)
+    ).all()
 
 
 def append(

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from service.db.tables import Job, Worker
+from service.db.tables import CLAIMABLE, Job, Worker
 from service.jobs.states import JobState
 from service.jobs.transitions import Attempt, NewEvent, write
 
@@ -67,7 +67,7 @@ def list_workers(db: Session, *, live_seconds: float) -> Sequence[WorkerRow]:
         .scalar_subquery()
     )
     rows = db.execute(
-        select(Worker, _live(live_seconds), running)
+        select(Worker, is_live(live_seconds), running)
         .where(Worker.seen_at > func.clock_timestamp() - timedelta(seconds=FORGET_SECONDS))
         .order_by(Worker.started_at.desc())
         .limit(200)
@@ -86,10 +86,14 @@ def choose_queue(db: Session, device: str, *, live_seconds: float) -> str:
 
 def waiting_queues(db: Session, *, live_seconds: float) -> list[str]:
     """Queues with jobs that a live worker could take."""
-    live = db.scalars(select(Worker.queue).where(_live(live_seconds)).distinct())
+    live = db.scalars(select(Worker.queue).where(is_live(live_seconds)).distinct())
     served = {queue for worker_queue in live for queue in SERVES[worker_queue]}
-    waiting = db.scalars(select(Job.queue).where(Job.state == JobState.QUEUED).distinct())
-    return sorted(served.intersection(waiting))
+    return [queue for queue in sorted(served) if _has_claimable(db, queue)]
+
+
+def _has_claimable(db: Session, queue: str) -> bool:
+    query = select(Job.id).where(Job.queue == queue, CLAIMABLE).limit(1)
+    return db.scalar(query) is not None
 
 
 def leave_dead_gpus(db: Session, *, live_seconds: float) -> int:
@@ -115,10 +119,11 @@ def leave_dead_gpus(db: Session, *, live_seconds: float) -> int:
 
 
 def _has_live_gpu(db: Session, live_seconds: float) -> bool:
-    query = select(Worker.id).where(Worker.queue == GPU, _live(live_seconds)).limit(1)
+    query = select(Worker.id).where(Worker.queue == GPU, is_live(live_seconds)).limit(1)
     return db.scalar(query) is not None
 
 
-def _live(live_seconds: float) -> ColumnElement[bool]:
+def is_live(live_seconds: float) -> ColumnElement[bool]:
+    """Of a worker's row: it was heard of within so long, and did not say that it stops."""
     since = func.clock_timestamp() - timedelta(seconds=live_seconds)
     return and_(Worker.stopped_at.is_(None), Worker.seen_at > since)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints, field_validator
 
 from rnn.config import ClassificationConfig, Config, ForecastingConfig, GenerationConfig
 from rnn.events import AlertKind
@@ -16,6 +16,8 @@ from service.registry.references import NAME_PATTERN
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 LabelValue = Annotated[str, StringConstraints(max_length=512)]
 DeviceName = Literal["auto", "cpu", "cuda"]
+HoldName = Literal["paused", "after"]
+MAX_AFTER = 100
 
 
 class JobFields(Config):
@@ -41,9 +43,28 @@ class JobFields(Config):
         le=1_000_000,
         description="Higher ones run first; above 0 needs the scope keys:admin.",
     )
+    preempts: bool = Field(
+        False,
+        description="Where no slot is idle, a running job of lower priority is saved and waits.",
+    )
+    after: list[Id] = Field(
+        default_factory=list,
+        max_length=MAX_AFTER,
+        description="Jobs that have to succeed before this one starts.",
+    )
+    deadline: AwareDatetime | None = Field(
+        None, description="Fails the job where it has not ended by then; its checkpoint is kept."
+    )
     metadata: dict[LabelName, LabelValue] = Field(
         default_factory=dict, max_length=16, description="Words of your own, kept with the job."
     )
+
+    @field_validator("after")
+    @classmethod
+    def _each_once(cls, after: list[UUID]) -> list[UUID]:
+        if len(set(after)) < len(after):
+            raise ValueError("names a job twice")
+        return after
 
 
 class ForecastingJob(JobFields, ForecastingConfig):
@@ -95,10 +116,21 @@ class JobView(View):
     state: JobState
     attempt: int = Field(description="Executions so far; 0 before the first.")
     cancel_requested: bool
-    queue_position: int | None = Field(description="1 is next; null unless queued.")
+    pause_requested: bool
+    hold: HoldName | None = Field(
+        description="Why a queued job is not started: somebody paused it, or it waits for the jobs "
+        "of `after`."
+    )
+    queue_position: int | None = Field(
+        description="1 is next; null unless queued, and while it is held."
+    )
     progress: Progress
     eta_seconds: float | None = Field(
         description="To the last possible step at the measured rate; null unless running."
+    )
+    starts_in_seconds: float | None = Field(
+        description="Until a slot is free, as far as the rates of running jobs and the times of "
+        "ended ones tell; null unless queued, and where nothing tells."
     )
     metrics: dict[str, Any] = Field(
         description="Of the last evaluation; of the published weights once the job succeeded."
@@ -110,6 +142,9 @@ class JobView(View):
     device: str
     queue: str
     priority: int
+    preempts: bool
+    after: list[UUID]
+    deadline: datetime | None
     metadata: dict[str, str]
     base_model: BaseModelView | None = Field(description="The version that it starts from.")
     config: dict[str, Any] = Field(description="Resolved: nothing is left open.")

@@ -15,6 +15,7 @@ from service.errors import (
     QuotaExceededError,
 )
 from service.jobs import endings, store
+from service.jobs.quotas import Quota
 from service.jobs.states import JobState
 from tests.job_records import (
     events_of,
@@ -52,11 +53,11 @@ def test_positions_follow_priority_and_age_in_a_queue(db: Session, dataset: Data
 def test_the_quota_counts_queued_jobs_of_the_workspace(db: Session, dataset: Dataset) -> None:
     make_job(db, dataset)
     take(db)
-    make_job(db, dataset, max_queued=1)
+    make_job(db, dataset, defaults=Quota(queued=1))
     with pytest.raises(QuotaExceededError) as refused:
-        make_job(db, dataset, max_queued=1)
+        make_job(db, dataset, defaults=Quota(queued=1))
     assert "1 jobs of this workspace are queued" in refused.value.detail
-    make_job(db, make_dataset(db, make_workspace(db, "two").id), max_queued=1)
+    make_job(db, make_dataset(db, make_workspace(db, "two").id), defaults=Quota(queued=1))
 
 
 def test_the_quota_holds_against_submissions_at_the_same_time(database: Database) -> None:
@@ -67,7 +68,7 @@ def test_the_quota_holds_against_submissions_at_the_same_time(database: Database
     def submit() -> None:
         try:
             with database.transaction() as db:
-                make_job(db, dataset, max_queued=3)
+                make_job(db, dataset, defaults=Quota(queued=3))
         except QuotaExceededError as error:
             refused.append(error)
 

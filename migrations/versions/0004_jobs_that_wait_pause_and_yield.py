@@ -1,0 +1,67 @@
+"""Jobs that wait for others, pause and yield, with deadlines and quotas"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_TIMES = ("pause_requested_at", "preempt_requested_at", "paused_at", "deadline")
+_FLAGS = ("blocked", "preempts")
+_QUEUED = "state = 'queued'"
+
+
+def upgrade() -> None:
+    quota = sa.Column("quota", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False)
+    op.add_column("workspaces", quota)
+    for name in _TIMES:
+        op.add_column("jobs", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
+    for name in _FLAGS:
+        column = sa.Column(name, sa.Boolean(), server_default=sa.text("false"), nullable=False)
+        op.add_column("jobs", column)
+    op.create_table(
+        "job_dependencies",
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("after_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["after_id"], ["jobs.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "after_id"),
+    )
+    op.create_index("ix_job_dependencies_after_id", "job_dependencies", ["after_id"])
+    op.drop_index("jobs_claim", "jobs")
+    op.create_index(
+        "jobs_claim",
+        "jobs",
+        ["workspace_id", "queue", sa.text("priority DESC"), "id"],
+        postgresql_where=sa.text(f"{_QUEUED} AND paused_at IS NULL AND NOT blocked"),
+    )
+    op.create_index(
+        "jobs_queued",
+        "jobs",
+        ["queue", sa.text("priority DESC"), "id"],
+        postgresql_where=sa.text(_QUEUED),
+    )
+    op.create_index(
+        "jobs_deadline",
+        "jobs",
+        ["deadline"],
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
+    )
+
+
+def downgrade() -> None:
+    for index in ("jobs_deadline", "jobs_queued", "jobs_claim"):
+        op.drop_index(index, "jobs")
+    op.create_index(
+        "jobs_claim",
+        "jobs",
+        ["queue", sa.text("priority DESC"), "id"],
+        postgresql_where=sa.text(_QUEUED),
+    )
+    op.drop_table("job_dependencies")
+    for name in (*_TIMES, *_FLAGS):
+        op.drop_column("jobs", name)
+    op.drop_column("workspaces", "quota")

@@ -1,0 +1,103 @@
+"""How much of the machine one workspace may have.
+
+The server's settings are the default; a workspace's row may say otherwise, limit by limit.
+"""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.db.tables import Job, JobAttempt, Workspace
+from service.errors import QuotaExceededError
+from service.jobs.states import JobState
+from service.settings import Settings
+
+PERIOD = timedelta(hours=24)
+
+
+class Quota(NamedTuple):
+    """Limits of one workspace; None: no limit."""
+
+    queued: int | None = None
+    running: int | None = None
+    minutes: int | None = None  # of training within any `PERIOD`
+
+
+UNLIMITED = Quota()
+
+
+def default_quota(settings: Settings) -> Quota:
+    return Quota(settings.max_queued_jobs, settings.max_running_jobs, settings.max_training_minutes)
+
+
+def quota_of(workspace: Workspace, defaults: Quota) -> Quota:
+    """The workspace's own limits, and the defaults for the others."""
+    return defaults._replace(**workspace.quota)
+
+
+def set_quota(db: Session, workspace: Workspace, changes: dict[str, Any]) -> Quota:
+    """Gives a workspace limits of its own: a number, None for no limit.
+
+    Limits that are not named stay as they are; returns those that are its own.
+    """
+    workspace.quota = {**workspace.quota, **changes}
+    db.flush()
+    return UNLIMITED._replace(**workspace.quota)
+
+
+def require_room(db: Session, workspace: Workspace, defaults: Quota) -> None:
+    """Raises QuotaExceededError where the workspace may queue no further job.
+
+    The caller holds the lock of its row, so that submissions come one after the other.
+    """
+    quota = quota_of(workspace, defaults)
+    if quota.queued is not None:
+        queued = _count(db, workspace.id, JobState.QUEUED)
+        if queued >= quota.queued:
+            raise QuotaExceededError(
+                f"{queued} jobs of this workspace are queued, and {quota.queued} are allowed."
+            )
+    if quota.minutes is not None:
+        used = minutes_used(db, workspace.id)
+        if used >= quota.minutes:
+            raise QuotaExceededError(
+                f"This workspace has trained for {used:.0f} minutes within 24 hours, and "
+                f"{quota.minutes} are allowed."
+            )
+
+
+def may_run(db: Session, workspace_id: UUID, defaults: Quota) -> bool:
+    """Whether the workspace may have one more job running.
+
+    Where its number is limited, the row of the workspace is locked: claims of one workspace come
+    one after the other, so that they do not pass the limit together.
+    """
+    workspace = db.get_one(Workspace, workspace_id)
+    quota = quota_of(workspace, defaults)
+    if quota.running is not None:
+        db.execute(
+            select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(key_share=True)
+        )
+        if _count(db, workspace_id, JobState.RUNNING) >= quota.running:
+            return False
+    return quota.minutes is None or minutes_used(db, workspace_id) < quota.minutes
+
+
+def minutes_used(db: Session, workspace_id: UUID) -> float:
+    """Minutes of all attempts within the last `PERIOD`, those that run now among them."""
+    since = func.clock_timestamp() - PERIOD
+    ended = func.coalesce(JobAttempt.ended_at, func.clock_timestamp())
+    seconds = db.scalar(
+        select(func.sum(func.extract("epoch", ended - func.greatest(JobAttempt.started_at, since))))
+        .join(Job, Job.id == JobAttempt.job_id)
+        .where(Job.workspace_id == workspace_id, ended > since)
+    )
+    return float(seconds or 0) / 60
+
+
+def _count(db: Session, workspace_id: UUID, state: JobState) -> int:
+    counted = select(func.count()).where(Job.workspace_id == workspace_id, Job.state == state)
+    return db.scalar(counted) or 0
