@@ -86,21 +86,34 @@ _LONG_TEXTS: Choices = {
     "data": {"truncation": "both", "vocabulary_size": 30_000},
 }
 # Of words and pieces of words: their many vectors are most of the network.
-_WORDS: dict[SizeName, Choices] = {
-    "small": {"architecture": {"hidden_size": 200, "embedding_size": 200}},
-    "base": {"architecture": {"hidden_size": 400, "embedding_size": 400}},
-    "large": {"architecture": {"hidden_size": 640, "embedding_size": 640}},
-    "largest": {"architecture": {"hidden_size": 1152, "embedding_size": 400, "num_layers": 3}},
-}
 _ALL_WORDS: Choices = {
     "architecture": {
         "tied": True,
-        "dropout": 0.3,
-        "input_dropout": 0.4,
-        "output_dropout": 0.4,
-        "embedding_dropout": 0.1,
+        "dropout": 0.2,
+        "input_dropout": 0.3,
+        "output_dropout": 0.3,
+        "embedding_dropout": 0.05,
     },
-    "training": {"bptt_length": 35},
+    "training": {"bptt_length": 35, "max_epochs": 12},
+}
+_MORE_DROPOUT = {
+    "dropout": 0.3,
+    "input_dropout": 0.4,
+    "output_dropout": 0.4,
+    "embedding_dropout": 0.1,
+}
+_WORDS: dict[SizeName, Choices] = {
+    "small": {"architecture": {"hidden_size": 200, "embedding_size": 200}},
+    "base": {"architecture": {"hidden_size": 320, "embedding_size": 320}},
+    "large": {"architecture": {"hidden_size": 640, "embedding_size": 640, **_MORE_DROPOUT}},
+    "largest": {
+        "architecture": {
+            "hidden_size": 1152,
+            "embedding_size": 400,
+            "num_layers": 3,
+            **_MORE_DROPOUT,
+        }
+    },
 }
 
 
@@ -122,7 +135,7 @@ def with_preset(
         if _median_tokens(profile) >= LONG_TEXT_TOKENS:
             layers.append(_LONG_TEXTS)
     if isinstance(config, GenerationConfig) and config.data.tokenizer in ("word", "bpe"):
-        layers += [_WORDS[size], _ALL_WORDS]
+        layers += [_ALL_WORDS, _WORDS[size]]
         if config.architecture.softmax == "adaptive":
             layers.append({"architecture": {"tied": False}})
     update = {}

@@ -32,7 +32,7 @@ NOTHING_TO_RESUME = TERMINAL - {JobState.FAILED}  # ended, and without checkpoin
 
 
 class Transition(NamedTuple):
-    """One way from a state to another; `by` is the process that takes it."""
+    """One way from a state to another; `by` is the process that takes it (any: who ends another job)."""
 
     source: JobState
     target: JobState
@@ -43,7 +43,7 @@ class Transition(NamedTuple):
 TRANSITIONS = (
     Transition(JobState.QUEUED, JobState.RUNNING, "claimed", "worker"),
     Transition(JobState.QUEUED, JobState.CANCELLED, "cancelled", "api"),
-    Transition(JobState.QUEUED, JobState.FAILED, "dependency_failed", "whoever ends the other"),
+    Transition(JobState.QUEUED, JobState.FAILED, "dependency_failed", "any"),
     Transition(JobState.QUEUED, JobState.FAILED, "deadline", "reaper"),
     Transition(JobState.RUNNING, JobState.SUCCEEDED, "finished", "worker"),
     Transition(JobState.RUNNING, JobState.FAILED, "failed", "worker"),
