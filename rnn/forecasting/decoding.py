@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnn.config import ForecastingConfig
 from rnn.forecasting.coding import CodedWindows
-from rnn.forecasting.distributions import DISTRIBUTIONS, Distribution, Quantiles
+from rnn.forecasting.distributions import DISTRIBUTIONS, Distribution
 from rnn.forecasting.heads import DirectHead, RecursiveHead
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.targets import Units, read_values
@@ -50,10 +50,8 @@ class Decoder:
         self._device = next(network.parameters()).device
         self._reader = _runner(network.stack, fast=fast)
         self._writer: Runner | None = None
-        self.level_range = self.distribution.level_range
         if isinstance(network.head, RecursiveHead):
             self._writer = _runner(network.head.stack, fast=fast)
-            self.level_range = Quantiles.level_range  # as far as the paths tell
         self._paths = 1 if config.architecture.distribution == "point" else PATHS
 
     def forecast(self, coded: CodedWindows, levels: Sequence[float]) -> Forecast:

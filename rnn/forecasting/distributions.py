@@ -21,11 +21,9 @@ class Distribution(Protocol):
     """How the numbers that a network gives for each future timestep are meant.
 
     Attributes:
-        level_range: lowest and highest level whose quantile is known.
         lowest_value: none below is possible; None: all are.
     """
 
-    level_range: tuple[float, float]
     lowest_value: float | None
 
     def loss(self, outputs_bho: Tensor, targets: Targets) -> Tensor:
@@ -48,7 +46,6 @@ class Distribution(Protocol):
 class Quantiles:
     """The mean, then the quantiles of fixed levels; those of others lie linearly between."""
 
-    level_range = (QUANTILE_LEVELS[0], QUANTILE_LEVELS[-1])
     lowest_value: float | None = None
 
     def loss(self, outputs_bho: Tensor, targets: Targets) -> Tensor:
@@ -65,10 +62,9 @@ class Quantiles:
 
 
 class Point:
-    """One number, the mean. Quantiles are known from held-out windows alone (`conformal`), so here
-    they are all the mean."""
+    """One number, the median. Quantiles are known from held-out windows alone (`conformal`), so here
+    they are all that number."""
 
-    level_range = Quantiles.level_range
     lowest_value: float | None = None
 
     def loss(self, outputs_bho: Tensor, targets: Targets) -> Tensor:

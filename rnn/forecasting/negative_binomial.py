@@ -23,7 +23,6 @@ class NegativeBinomial:
     mean^2. The network's numbers are brought to the size of the counts by the level of each
     window, 1 + its location; the mean starts at the base."""
 
-    level_range = (0.001, 0.999)
     lowest_value: float | None = 0.0
 
     def loss(self, outputs_bho: Tensor, targets: Targets) -> Tensor:

@@ -19,12 +19,12 @@ from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.covariates import SeriesCovariates, check_covariates, join_covariates
 from rnn.forecasting.decoding import Decoder
 from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.reach import check_reach
 from rnn.forecasting.windows import SeriesWindows, WindowShape
 
 FloatArray = NDArray[np.float64]
 
 _ROWS_PER_BATCH = 64
-_HORIZONS_OF_RECURSION = 10  # so many times the trained one: the errors of each step add up
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,6 @@ class Forecaster:
 
     Attributes:
         quantile_levels: the levels that figures were computed for.
-        level_range: lowest and highest level that can be asked for.
-        longest_horizon: the trained one; recursive decoding goes on beyond it.
     """
 
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
@@ -60,9 +58,6 @@ class Forecaster:
         self._decoder = Decoder(config, network.eval(), fast=True)
         self._conformal = conformal
         self._shape = WindowShape.of(config.data)
-        self.level_range = self._decoder.level_range
-        recursive = config.architecture.decoding == "recursive"
-        self.longest_horizon = self._shape.horizon * (_HORIZONS_OF_RECURSION if recursive else 1)
 
     @torch.inference_mode()
     def forecast(
@@ -76,24 +71,14 @@ class Forecaster:
 
         Args:
             series: float64 [T] each, in order of time; NaN is a missing value.
-            horizon: at most `longest_horizon`.
-            quantiles: levels within `level_range`.
+            horizon, quantiles: as far as the model reaches (`rnn.forecasting.reach`).
             covariates: what is known beside each series; None: nothing is.
 
         Raises:
             InputMismatchError: a horizon or level that was not trained, a series without any
                 observed value, or covariates that are not those the model reads.
         """
-        if not 1 <= horizon <= self.longest_horizon:
-            raise InputMismatchError(
-                f"horizon {horizon} is not between 1 and the model's {self.longest_horizon}"
-            )
-        lowest, highest = self.level_range
-        for level in quantiles:
-            if not lowest <= level <= highest:
-                raise InputMismatchError(
-                    f"quantile {level} is not between the model's {lowest} and {highest}"
-                )
+        check_reach(self.config, horizon, quantiles)
         for index, values in enumerate(series):
             if np.isnan(values).all():
                 raise InputMismatchError(f"series {index} has no observed value")

@@ -22,7 +22,6 @@ class StudentT:
     """Location, size and degrees of freedom (as for real values in Salinas et al. 2020), in units
     of the window. The mean is the location."""
 
-    level_range = (0.001, 0.999)
     lowest_value: float | None = None
 
     def loss(self, outputs_bho: Tensor, targets: Targets) -> Tensor:

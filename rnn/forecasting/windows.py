@@ -158,6 +158,18 @@ class WindowBatch:
     def __len__(self) -> int:
         return len(self.history_bt)
 
+    def part(self, rows: slice) -> "WindowBatch":
+        """A view of neighbouring rows."""
+        return WindowBatch(
+            self.history_bt[rows],
+            self.future_bh[rows],
+            None if self.deviation_b is None else self.deviation_b[rows],
+            self.past_btp[rows],
+            self.known_btf[rows],
+            self.static_bk[rows],
+            self.time_btc[rows],
+        )
+
 
 class _Ragged:
     """Arrays [T] or [T, features] of different lengths, read by their positions; NaN outside. An

@@ -1,7 +1,8 @@
 """Forecasting as training work: sampled windows; the ends of the series are held out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from rnn.forecasting.metrics import Tally
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.targets import Targets, read_values
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowSampler, WindowShape
+from rnn.precision import float32_or_better
 from rnn.probe import Probe
 from rnn.transfer import take_weights
-from rnn.work import BatchLoss, ModelParts
+from rnn.work import Batch, ModelParts, PartLoss, Share
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -112,7 +114,7 @@ class ForecastingWork:
     def layer_groups(self) -> list[list[nn.Parameter]]:
         return self.network.layer_groups()
 
-    def batch_loss(self, epoch: int, index: int) -> BatchLoss:
+    def batch(self, epoch: int, index: int) -> Batch:
         training = self._config.training
         if self._batches[0] != epoch:
             self._batches = (
@@ -126,9 +128,13 @@ class ForecastingWork:
                 ),
             )
         windows = self._sampler.draw(self._batches[1][index])
+        return Batch(len(windows), partial(self._part_loss, windows), partial(_share, windows))
+
+    def _part_loss(self, windows: WindowBatch, part: slice) -> PartLoss:
+        windows = windows.part(part)
         coded = code_windows(windows, self._shape)
         loss = self._loss(windows, coded, self._outputs(windows, coded))
-        return BatchLoss(loss, coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1])
+        return PartLoss(loss, coded.inputs_btd.shape[0] * coded.inputs_btd.shape[1])
 
     def probe_loss(self, probe: Probe) -> Tensor:
         self.network.eval()
@@ -146,7 +152,7 @@ class ForecastingWork:
             torch.from_numpy(read_values(windows.future_bh, coded.scale)).to(self._device),
             probe=probe,
         )
-        return outputs_bho.float()
+        return float32_or_better(outputs_bho)
 
     def _loss(self, windows: WindowBatch, coded: CodedWindows, outputs_bho: Tensor) -> Tensor:
         targets = Targets.of(coded, windows.future_bh, self._device)
@@ -231,6 +237,13 @@ class ForecastingWork:
 
     def model_parts(self) -> ModelParts:
         return ModelParts({} if self._conformal is None else self._conformal.to_values())
+
+
+def _share(windows: WindowBatch, part: slice) -> Share:
+    """Losses count the observed targets alone."""
+    observed_bh = ~np.isnan(windows.future_bh)
+    even = Share.even(part, len(windows))
+    return replace(even, targets=float(observed_bh[part].sum() / max(1, observed_bh.sum())))
 
 
 def _check_counts(examples: SeriesExamples) -> None:

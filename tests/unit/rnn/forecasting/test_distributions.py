@@ -95,8 +95,8 @@ def test_masked_truth_changes_neither_loss_nor_gradient(name: DistributionName) 
     assert gradient[1, 0].any()
 
 
-def test_the_mean_of_a_point_is_closer_to_the_mean_than_to_the_median() -> None:
-    truth_bh = np.array([[0.0, 0.0, 0.9]])
+def test_a_point_is_the_median() -> None:
+    truth_bh = np.array([[0.2, 0.3, 9.0]])
     outputs = torch.zeros(1, 3, 1, requires_grad=True)
     targets = Targets.of(coded(1, 3), truth_bh, CPU)
     for _ in range(200):
@@ -104,8 +104,8 @@ def test_the_mean_of_a_point_is_closer_to_the_mean_than_to_the_median() -> None:
             outputs.mean(dim=1, keepdim=True).expand(1, 3, 1), targets
         )
         (gradient,) = torch.autograd.grad(loss, outputs)
-        outputs = (outputs - gradient).detach().requires_grad_()
-    assert outputs.mean().item() == pytest.approx(0.3, abs=0.01)
+        outputs = (outputs - 0.02 * gradient).detach().requires_grad_()
+    assert outputs.mean().item() == pytest.approx(0.3, abs=0.03)
 
 
 def test_levels_between_trained_ones_are_interpolated() -> None:
