@@ -38,6 +38,12 @@ class ConvolutionFront(nn.Module):
             self.convolutions.append(convolution)
             channels = config.channels
 
+    def pooled(self, lengths_b: Tensor) -> Tensor:
+        """The timesteps that are left of rows of such lengths."""
+        for _ in self.convolutions:
+            lengths_b = _shortened(lengths_b, self.pooling)
+        return lengths_b
+
     def forward(
         self, x_btd: Tensor, lengths_b: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
@@ -59,9 +65,13 @@ class ConvolutionFront(nn.Module):
             if self.pooling > 1:
                 x_bct = functional.max_pool1d(x_bct, self.pooling, ceil_mode=True)
                 if lengths_b is not None:
-                    lengths_b = (lengths_b + self.pooling - 1) // self.pooling
+                    lengths_b = _shortened(lengths_b, self.pooling)
         # Autocast rounds the products; the recurrences take the type of the inputs.
         return x_bct.transpose(1, 2).to(dtype), lengths_b
+
+
+def _shortened(lengths_b: Tensor, pooling: int) -> Tensor:
+    return (lengths_b + pooling - 1) // pooling
 
 
 def _without_padding(x_bct: Tensor, lengths_b: Tensor | None) -> Tensor:

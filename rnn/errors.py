@@ -35,5 +35,9 @@ class DivergedError(RnnError):
     """The loss or a gradient stopped being finite; the last good state is kept."""
 
 
+class MemoryShortError(RnnError):
+    """A training does not fit into the memory, however small the parts its batches are taken in."""
+
+
 class KernelsError(RnnError):
     """Native kernels that were asked for cannot run on this machine."""

@@ -111,6 +111,18 @@ class Alert:
 
 
 @dataclass(frozen=True)
+class BatchDivided:
+    """Memory ran out in the batch of `step`, for a `reason`, and nothing came of that. It is taken
+    again, and every batch from there on: in `parts` one after the other, of at most `rows` rows,
+    with the gradient of the whole."""
+
+    step: int
+    parts: int
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class CheckpointDue:
     """`save` writes the whole training state; without a call nothing is written."""
 
@@ -136,4 +148,14 @@ class Finished:
     save: SaveFolder
 
 
-Event = Started | StepDone | Evaluated | Diagnosed | Alert | CheckpointDue | Stopped | Finished
+Event = (
+    Started
+    | StepDone
+    | Evaluated
+    | Diagnosed
+    | Alert
+    | BatchDivided
+    | CheckpointDue
+    | Stopped
+    | Finished
+)

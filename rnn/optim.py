@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rnn.config import ScheduleName, TrainingConfig
+from rnn.precision import float32_or_better
 from rnn.stack import StackOutputs
+from rnn.work import WHOLE, Share
 
 
 def build_optimizer(
@@ -121,11 +123,18 @@ def clip_gradients(
     return norm
 
 
-def activation_penalty(outputs: StackOutputs, config: TrainingConfig) -> Tensor:
+def activation_penalty(
+    outputs: StackOutputs, config: TrainingConfig, share: Share = WHOLE
+) -> Tensor:
     """What large outputs of the stack cost, and outputs that change from timestep to timestep
     (activation and temporal activation regularisation, Merity, McCann and Socher 2017). Outputs on
-    padding do not count."""
-    dropped_bth, raw_bth = outputs.dropped_bth.float(), outputs.raw_bth.float()
+    padding do not count.
+
+    Args:
+        share: of the batch, that the outputs are.
+    """
+    dropped_bth = float32_or_better(outputs.dropped_bth)
+    raw_bth = float32_or_better(outputs.raw_bth)
     squares_bt = dropped_bth.square().mean(2)
     changes_bt = (raw_bth[:, 1:] - raw_bth[:, :-1]).square().mean(2)
     present_bt = torch.ones_like(squares_bt, dtype=torch.bool)
@@ -135,7 +144,8 @@ def activation_penalty(outputs: StackOutputs, config: TrainingConfig) -> Tensor:
     later_bt = present_bt[:, 1:]
     size = torch.where(present_bt, squares_bt, 0).sum() / present_bt.sum()
     change = torch.where(later_bt, changes_bt, 0).sum() / later_bt.sum().clamp(min=1)
-    return config.activation_penalty * size + config.temporal_activation_penalty * change
+    size_rate = config.activation_penalty * share.outputs
+    return size_rate * size + config.temporal_activation_penalty * share.changes * change
 
 
 def optimizer_tensors(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:

@@ -42,6 +42,13 @@ class HiddenState:
             None if self.memory_lbm is None else self.memory_lbm.index_select(1, index),
         )
 
+    def part(self, rows: slice) -> "HiddenState":
+        """A view of neighbouring rows."""
+        return HiddenState(
+            self.hidden_lbh[:, rows],
+            None if self.memory_lbm is None else self.memory_lbm[:, rows],
+        )
+
     def row(self, index: int) -> "HiddenState":
         """A copy of one row, as a batch of one."""
         return self.select([index])

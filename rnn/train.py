@@ -6,6 +6,7 @@ jobs, and its only clock is the caller's.
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,10 @@ from rnn.config import TaskConfig, TrainingConfig
 from rnn.data.examples import Examples
 from rnn.determinism import Randomness, use_reproducible_kernels, uses_bfloat16
 from rnn.diagnostics import LookTimes, layer_weights, look
-from rnn.errors import DivergedError
+from rnn.errors import DivergedError, MemoryShortError
 from rnn.events import (
     Alert,
+    BatchDivided,
     CheckpointDue,
     Control,
     Diagnosed,
@@ -33,18 +35,17 @@ from rnn.events import (
     StepDone,
     Stopped,
 )
+from rnn.gradients import BatchGradient, batch_gradient
+from rnn.memory import Shortage, within_memory
 from rnn.optim import (
-    activation_penalty,
-    add_l1_gradient,
     build_optimizer,
-    clip_gradients,
     freeze_below,
     learning_rate_at,
     set_learning_rate,
 )
 from rnn.tasks import prepare
 from rnn.training_state import Progress, TrainingState
-from rnn.work import recurrent_stack
+from rnn.work import Batch, recurrent_stack
 
 __all__ = ["Control", "train"]
 
@@ -68,6 +69,10 @@ def train(
     good state (that of the last evaluation, or the start), halves its rate for good and goes on
     with the batch after that one, `max_rollbacks` times at most.
 
+    A batch for which the memory is not enough is taken again in twice as many parts, and so are
+    those after it. Where the memory ran out in the middle of an update, which is when the optimizer
+    asks for its own in the first one, that is taken back by going to the last good state.
+
     Args:
         config: resolved (`rnn.resolve`).
         device: as torch names it.
@@ -78,6 +83,7 @@ def train(
     Raises:
         DivergedError: a loss or gradient is not finite, and no rollback is left; the update it
             belongs to was not made.
+        MemoryShortError: not even one row at a time fits into the memory.
         DataTooSmallError: the examples leave nothing to learn from or to hold out.
         CheckpointError: the checkpoint or the base cannot be used.
     """
@@ -123,6 +129,22 @@ def train(
             progress.step, failure, progress.rollbacks, training.max_rollbacks, progress.rate_factor
         )
 
+    def take(batch: Batch) -> BatchGradient:
+        return batch_gradient(work, batch, progress.parts, training, bfloat16=bfloat16)
+
+    def divide(batch: Batch, shortage: Shortage) -> BatchDivided:
+        if batch.largest_part(progress.parts) == 1:
+            raise MemoryShortError(
+                f"the memory is not enough for one row of a batch at a time: {shortage.reason}"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        stack.outputs = None
+        if device_type == "cuda":
+            torch.cuda.empty_cache()
+        progress.parts *= 2
+        rows = batch.largest_part(progress.parts)
+        return BatchDivided(progress.step + 1, progress.parts, rows, shortage.reason)
+
     yield Started(parameter_count(network), _total_steps(progress, most_steps), first_step)
 
     evaluated = False
@@ -135,22 +157,13 @@ def train(
 
         network.train()
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device_type, torch.bfloat16, enabled=bfloat16):
-            batch = work.batch_loss(epoch, index)
-        loss = batch.loss
-        if stack.outputs is not None:
-            loss = loss + activation_penalty(stack.outputs, training)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if training.l1_penalty:
-            add_l1_gradient(network.parameters(), training.l1_penalty)
-        norm = clip_gradients(
-            network.parameters(), training.gradient_clip_norm, training.gradient_clip_value
-        )
-        loss_value, norm_value = torch.stack([batch.loss.detach(), norm]).tolist()
+        batch = work.batch(epoch, index)
+        while isinstance(gradient := within_memory(partial(take, batch)), Shortage):
+            yield divide(batch, gradient)
 
         progress.step += 1
         epochs_done = progress.step / work.steps_per_epoch
-        if math.isfinite(loss_value) and math.isfinite(norm_value):
+        if math.isfinite(gradient.loss) and math.isfinite(gradient.norm):
             looks = look_times.due(progress.step) and look_times.earned(
                 progress.step - first_step, control.elapsed_seconds()
             )
@@ -158,16 +171,25 @@ def train(
             rate = learning_rate_at(progress.step, total_steps, training)
             rate *= progress.rate_factor * batch.rate_scale
             set_learning_rate(optimizer, rate)
-            optimizer.step()
+            updated = within_memory(optimizer.step)
+            if isinstance(updated, Shortage):
+                if not rolls_back:
+                    raise MemoryShortError(
+                        f"the memory is not enough for the optimizer: {updated.reason}"
+                    )
+                state.go_back()
+                progress.step -= 1
+                yield divide(batch, updated)
+                continue
             average.step()
             yield StepDone(
                 progress.step,
                 total_steps,
                 epochs_done,
-                loss_value,
+                gradient.loss,
                 rate,
-                norm_value,
-                batch.timesteps,
+                gradient.norm,
+                gradient.timesteps,
             )
             if looks:
                 began = control.elapsed_seconds()
@@ -181,7 +203,8 @@ def train(
                         yield finding.alert(progress.step)
         else:
             yield go_back(
-                f"step {progress.step}: the loss is {loss_value} and the gradient norm {norm_value}"
+                f"step {progress.step}: the loss is {gradient.loss} and the gradient norm"
+                f" {gradient.norm}"
             )
 
         seconds = seconds_before + control.elapsed_seconds()

@@ -27,6 +27,7 @@ class Progress:
         rate_factor: of the rate of the schedule; halved by each rollback.
         planned_steps: the steps that fit into `max_minutes`, once they are known.
         alerts: kind and layer of those that were told and have not ended.
+        parts: in which each batch is taken, so that the memory is enough.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class Progress:
     rollbacks: int = 0
     planned_steps: int | None = None
     alerts: list[tuple[AlertKind, int | None]] = field(default_factory=list)
+    parts: int = 1
 
 
 class TrainingState:
@@ -86,9 +88,13 @@ class TrainingState:
         if self._rolls_back:
             self._good = _copied(self._learned())
 
+    def go_back(self) -> None:
+        """To the last good state, which there is where `rolls_back`."""
+        self._load_learned(_copied(self._good))
+
     def roll_back(self) -> None:
         """Goes back to the last good state, with half the rate."""
-        self._load_learned(_copied(self._good))
+        self.go_back()
         self.progress.rollbacks += 1
         self.progress.rate_factor /= 2
 

@@ -1,7 +1,8 @@
 """What the training loop needs of a task: batches as losses, held-out figures, a model to save."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -12,13 +13,64 @@ from rnn.tokenizers import SavedTokenizer
 
 
 @dataclass(frozen=True)
-class BatchLoss:
-    """Mean loss of a batch, how many positions were read for it (`rnn.events.StepDone`), and what
-    the rate of its step is multiplied by."""
+class PartLoss:
+    """Mean loss of some rows of a batch, and how many positions were read for it
+    (`rnn.events.StepDone`)."""
 
     loss: Tensor
     timesteps: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """What some rows count for in the means over their whole batch.
+
+    Attributes:
+        targets: their share of the positions that have a loss.
+        outputs: of what leaves the stack, without padding.
+        changes: of the pairs of neighbouring outputs.
+    """
+
+    targets: float
+    outputs: float
+    changes: float
+
+    @classmethod
+    def even(cls, part: slice, rows: int) -> "Share":
+        """Where every row of the batch counts alike."""
+        share = (part.stop - part.start) / rows
+        return cls(share, share, share)
+
+
+WHOLE = Share(1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The examples of one step, to be taken whole or in parts.
+
+    Attributes:
+        rows: how many there are.
+        loss: of the rows of a slice with a start and a stop. The slices of one pass over a batch
+            come in order and leave none out; a pass that was broken off may be begun again.
+        share: of the same rows.
+        rate_scale: what the rate of the step is multiplied by.
+    """
+
+    rows: int
+    loss: Callable[[slice], PartLoss]
+    share: Callable[[slice], Share]
     rate_scale: float = 1.0
+
+    def parts(self, number: int) -> list[slice]:
+        """The rows in so many slices of about equal size, but none without a row."""
+        number = min(number, self.rows)
+        ends = [self.rows * place // number for place in range(number + 1)]
+        return [slice(*bounds) for bounds in pairwise(ends)]
+
+    def largest_part(self, number: int) -> int:
+        """The most rows that one of so many parts has."""
+        return -(-self.rows // min(number, self.rows))
 
 
 @dataclass(frozen=True)
@@ -49,8 +101,8 @@ class Work(Protocol):
         each of them, what is after them. Rates fall and layers freeze from the output down."""
         ...
 
-    def batch_loss(self, epoch: int, index: int) -> BatchLoss:
-        """The loss of one batch. Within an epoch, indices come in order."""
+    def batch(self, epoch: int, index: int) -> Batch:
+        """One batch. Within an epoch, indices come in order."""
         ...
 
     def probe_loss(self, probe: Probe) -> Tensor:

@@ -10,16 +10,23 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from service.alarms.disk import DiskWatch
 from service.api import (
+    alarms,
+    batches,
+    dataset_aliases,
     datasets,
     forecasts,
     generations,
     health,
     jobs,
     keys,
+    metrics,
     models,
     openapi,
+    schedules,
     sentiment,
+    sweeps,
     workers,
 )
 from service.api.deps import Services
@@ -36,7 +43,21 @@ from service.registry.resolver import ModelResolver
 from service.settings import Settings
 
 # In the order in which they are tried for a path: those that answer most requests first.
-ROUTERS = (forecasts, sentiment, generations, jobs, datasets, models, workers, keys)
+ROUTERS = (
+    forecasts,
+    sentiment,
+    generations,
+    jobs,
+    datasets,
+    models,
+    workers,
+    keys,
+    batches,
+    sweeps,
+    schedules,
+    dataset_aliases,
+    alarms,
+)
 
 FILES_AT_ONCE = 2  # more would only fight for the interpreter with everything else
 
@@ -60,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     for module in ROUTERS:
         app.include_router(module.router, prefix="/api/v1")
+    app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(openapi.router)
     # The last one added is the outermost.
@@ -98,6 +120,7 @@ def _services(settings: Settings) -> Services:
         ),
         models=ModelResolver(database, artifacts),
         news=News(settings.database_url.get_secret_value()),
+        disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),
         file_work=CapacityLimiter(FILES_AT_ONCE),
     )
 

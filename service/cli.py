@@ -11,6 +11,7 @@ from service.commands import datasets, jobs, keys, predict
 from service.commands.client import CommandError
 from service.commands.database import DataFolder, open_database
 from service.commands.probe import probe
+from service.commands.quotas import quota
 from service.embedded.children import StartError
 from service.errors import ServiceError
 
@@ -26,6 +27,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(predict.app, name="predict")
 app.command()(probe)
+app.command()(quota)
 
 
 @app.command()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rnn.errors import ConfigError, DataTooSmallError, InputMismatchError, RnnError
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -185,3 +187,27 @@ class OverloadedError(ServiceError):
 
 class InsufficientStorageError(ServiceError):
     problem, title, status = "insufficient-storage", "The disk is full", 507
+
+
+def within(error: ServiceError, name: str) -> ServiceError:
+    """The same error of a body that is the part `name` of another one."""
+    error.faults = tuple(
+        Fault(("body", name, *fault.location[1:]), fault.message) for fault in error.faults
+    )
+    return error
+
+
+def of_science(error: RnnError) -> ServiceError | None:
+    """The domain error that one of `rnn` stands for; None where it is no caller's fault."""
+    match error:
+        case DataTooSmallError():
+            return DatasetTooSmallError(str(error))
+        case InputMismatchError():
+            return ModelInputMismatchError(str(error), faults=_located(error))
+        case ConfigError():
+            return ValidationError(str(error), faults=_located(error))
+    return None
+
+
+def _located(error: InputMismatchError | ConfigError) -> list[Fault]:
+    return [Fault(("body", *error.location), str(error))] if error.location else []

@@ -64,6 +64,15 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(20.0, gt=0, description="For a last checkpoint on SIGTERM.")
     checkpoint_interval_seconds: float = Field(30.0, gt=0)
     max_crashes_without_progress: int = Field(3, ge=1)
+    failed_checkpoint_days: float = Field(
+        30.0, ge=0, description="For how long a failed job can be retried from its checkpoint."
+    )
+    max_log_bytes: int = Field(
+        16 * 2**20,
+        ge=2**16,
+        description="Of each attempt's trainer, and of each program that `reprise up` runs; the end"
+        " is kept.",
+    )
     max_queued_jobs: int = Field(1_000, ge=1, description="For each workspace.")
     max_running_jobs: int | None = Field(
         None, ge=1, description="For each workspace; null: as many as there are slots."
@@ -72,8 +81,23 @@ class Settings(BaseSettings):
         None, ge=1, description="For each workspace within 24 hours; null: no limit."
     )
     max_parameters: int = Field(500_000_000, ge=1, description="Weights of one network.")
+    max_schedules: int = Field(100, ge=1, description="For each workspace.")
+    max_running_sweeps: int = Field(20, ge=1, description="For each workspace.")
+    max_sweep_trials: int = Field(1_000, ge=1, description="Of one sweep.")
+    alarm_after_seconds: float = Field(
+        15.0, gt=0, description="Jobs that wait longer with nobody to take them are an alarm."
+    )
+    min_free_disk_bytes: int = Field(
+        2**30, ge=0, description="Less on the disk of the artifacts is an alarm."
+    )
     worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at a time.")
     trainer_threads: int | None = Field(None, ge=1, description="null: cores divided by slots.")
+    trainer_memory_bytes: int | None = Field(
+        None,
+        ge=2**29,
+        description="Host memory of one trainer, which takes about 400 MB before it begins. Where a"
+        " batch needs more, it is taken in parts. null: no limit.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Of this worker.")
 
     kernels: Literal["auto", "avx512", "avx2", "plain", "off"] = Field(
@@ -102,6 +126,7 @@ class Settings(BaseSettings):
     max_new_tokens: int = Field(8_192, ge=1)
     max_request_new_tokens: int = Field(32_768, ge=1, description="n x max_new_tokens.")
     max_decode_slots: int = Field(64, ge=1, description="Texts generated at the same time.")
+    max_result_bytes: int = Field(16 * 2**30, ge=1024, description="Of one batch prediction.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -1,10 +1,12 @@
 """Makes the records that a job needs, without HTTP."""
 
 import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from rnn.config import ForecastingConfig
@@ -12,6 +14,8 @@ from service.db.tables import Dataset, Job, JobAttempt, JobEvent, Workspace
 from service.jobs import store
 from service.jobs.claims import Claim, claim
 from service.jobs.quotas import UNLIMITED, Quota
+from service.jobs.states import TERMINAL
+from service.jobs.transitions import Attempt
 
 CONFIG = ForecastingConfig(task="time-series-forecasting").model_dump(mode="json")
 PROFILE: dict[str, Any] = {"format": "csv", "rows": 0, "columns": [], "tasks": [CONFIG["task"]]}
@@ -75,6 +79,11 @@ def take(db: Session, *queues: str, lease_seconds: float = 60.0) -> Claim:
     return claimed
 
 
+def let_lease_run_out(db: Session, attempt: Attempt) -> None:
+    past = func.clock_timestamp() - timedelta(seconds=1)
+    db.execute(update(Job).where(Job.id == attempt.job_id).values(lease_expires_at=past))
+
+
 def reread(db: Session, job_id: UUID) -> Job:
     return db.get_one(Job, job_id, populate_existing=True)
 
@@ -83,6 +92,11 @@ def events_of(db: Session, job_id: UUID) -> list[JobEvent]:
     return list(
         db.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq))
     )
+
+
+def ends_of(events: Sequence[JobEvent]) -> list[JobEvent]:
+    """Those events that ended the job: more than one where it was tried again."""
+    return [event for event in events if event.type == "state" and event.data["to"] in TERMINAL]
 
 
 def reasons_of(db: Session, job_id: UUID) -> list[str]:

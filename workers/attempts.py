@@ -17,26 +17,29 @@ from service.jobs.claims import Claim, Lease, heartbeat, look
 from service.jobs.logs import log_path
 from service.jobs.progress import Checkpoint, record_checkpoint, record_progress, record_resumption
 from service.jobs.states import NOTHING_TO_RESUME, JobState
-from service.jobs.transitions import NewEvent, StaleAttemptError
-from service.jobs.workers import GPU
+from service.jobs.transitions import NewEvent, StaleAttemptError, claimable_queues
+from service.log_files import keep_end
 from service.registry.store import announce
 from workers.messages import (
     Alarm,
     CheckpointSaved,
     Diagnostics,
+    Divided,
     Evaluation,
-    KeptCheckpoint,
     Measured,
     Message,
+    PredictionFinished,
+    PredictionStarted,
     Report,
     Resumed,
+    RowsDone,
     Stop,
-    Train,
     TrainingFailed,
     TrainingFinished,
     TrainingStarted,
     TrainingStopped,
 )
+from workers.orders import make_order
 from workers.room import Room
 from workers.trainer_process import TrainerGoneError, TrainerProcess
 
@@ -86,11 +89,12 @@ class AttemptWatch:
         except GaveUpError:
             log.error("the database does not answer: job %s is left", self._attempt.job_id)
             self._trainer.kill()
+        self._shorten_log()
 
     def _train(self) -> None:
         over = False
         try:
-            self._trainer.send(self._order())
+            self._trainer.send(make_order(self._room, self._claim, self._kept))
             while not over:
                 for report in self._trainer.receive(LISTEN_SECONDS):
                     over = self._take(report) or over
@@ -98,33 +102,13 @@ class AttemptWatch:
                     self._write_buffered()
                     self._keep_lease()
                     self._obey_stop()
+                    self._shorten_log()
         except TrainerGoneError:
             self._trainer_gone()
 
-    def _order(self) -> Train:
-        room, job = self._room, self._claim.job
-        return Train.model_validate(
-            {
-                "config": job.config,
-                "profile": self._claim.profile,
-                "dataset_path": room.artifacts.dataset_path(self._claim.dataset_sha256),
-                "log_path": log_path(room.artifacts, job.id, self._attempt.number),
-                "checkpoints_dir": room.artifacts.checkpoints_dir(job.id, self._attempt.number),
-                "model_dir": room.artifacts.model_dir(job.id, self._attempt.number),
-                "checkpoints": [
-                    KeptCheckpoint(
-                        step=kept["step"],
-                        path=room.artifacts.absolute(kept["path"]),
-                        sha256=kept["sha256"],
-                    )
-                    for kept in self._kept
-                ],
-                "base": job.base
-                and {**job.base, "path": room.artifacts.absolute(job.base["path"])},
-                "device": "cuda" if room.devices.queue == GPU and job.device != "cpu" else "cpu",
-                "checkpoint_interval_seconds": room.settings.checkpoint_interval_seconds,
-            }
-        )
+    def _shorten_log(self) -> None:
+        path = log_path(self._room.artifacts, self._attempt.job_id, self._attempt.number)
+        keep_end(path, self._room.settings.max_log_bytes)
 
     # Reports
 
@@ -155,10 +139,25 @@ class AttemptWatch:
                 others = [each for each in self._alerts if (each["kind"], each["layer"]) != place]
                 self._tell_alerts([*others, _data(report)])
                 self._events.append(NewEvent("alert", _data(report)))
+            case Divided():
+                text = (
+                    f"memory ran out in step {report.step}: batches are taken in {report.parts}"
+                    f" parts of at most {report.rows} rows from here on, with the gradient of the"
+                    " whole"
+                )
+                event = {"level": "warning", "text": text, **_data(report)}
+                self._events.append(NewEvent("message", event))
             case CheckpointSaved():
                 self._checkpoint(report)
             case TrainingFinished():
                 self._finished(report)
+                return True
+            case PredictionStarted():
+                self._prediction_started(report)
+            case RowsDone():
+                self._rows_done(report)
+            case PredictionFinished():
+                self._predicted(report)
                 return True
             case TrainingStopped():
                 self._write_buffered(at_once=True)
@@ -196,12 +195,33 @@ class AttemptWatch:
             "epoch": report.epoch,
             "steps_per_second": report.steps_per_second,
         }
+        self._step("step", report)
+
+    def _prediction_started(self, report: PredictionStarted) -> None:
+        counted = {"step": report.rows, "total_steps": report.total_rows}
+        self._progress = {**self._progress, **counted, "failed_rows": report.failed_rows}
+        text = f"predicts {report.total_rows} rows, of which {report.rows} are done"
+        event = {"level": "info", "text": text, **_data(report)}
+        self._events.append(NewEvent("message", event))
+
+    def _rows_done(self, report: RowsDone) -> None:
+        self._progress = {
+            "step": report.rows,
+            "total_steps": report.total_rows,
+            "steps_per_second": report.rows_per_second,
+            "failed_rows": report.failed_rows,
+        }
+        self._step("rows", report)
+
+    def _step(self, kind: str, report: Measured | RowsDone) -> None:
         if not self._has_step:  # whoever submitted the job waits for this one
             self._has_step = True
             self._write_at = time.monotonic()
-        self._measurement("step", report)
+        self._measurement(kind, report)
 
-    def _measurement(self, kind: str, report: Measured | Evaluation | Diagnostics) -> None:
+    def _measurement(
+        self, kind: str, report: Measured | RowsDone | Evaluation | Diagnostics
+    ) -> None:
         if len(self._events) < MAX_BUFFERED_EVENTS:  # a long outage thins the curve out
             self._events.append(NewEvent("metrics", {"kind": kind, **_data(report)}))
 
@@ -223,19 +243,27 @@ class AttemptWatch:
     def _finished(self, report: TrainingFinished) -> None:
         self._write_buffered(at_once=True)
         path = self._room.artifacts.relative(report.path)
-        self._insist(lambda db: announce(db, path, report.sha256))
+        if self._claim.job.sweep_id is None:
+            self._insist(lambda db: announce(db, path, report.sha256))
         progress = {**self._progress, "step": report.step, "reason": report.reason}
         trained = endings.Trained(path, report.sha256, report.metrics, self._parameters, progress)
         code_version = self._room.code_version
-        try:
-            state = self._end(
-                lambda db: endings.finish(db, self._attempt, trained, code_version=code_version)
-            )
-        except ServiceError as error:  # another task took the model's name meanwhile
-            problem, detail = error.problem, error.detail
-            state = self._end(lambda db: endings.fail(db, self._attempt, problem, detail))
+        state = self._end_well(  # unless another task took the model's name meanwhile
+            lambda db: endings.finish(db, self._attempt, trained, code_version=code_version)
+        )
         if state is not JobState.SUCCEEDED:
             shutil.rmtree(report.path, ignore_errors=True)
+
+    def _predicted(self, report: PredictionFinished) -> None:
+        self._write_buffered(at_once=True)
+        metrics = {"rows": report.rows, "failed_rows": report.failed_rows}
+        predicted = endings.Predicted(
+            report.path, report.sha256, report.size_bytes, report.profile, metrics, self._progress
+        )
+        artifacts = self._room.artifacts
+        self._end_well(
+            lambda db: endings.finish_prediction(db, self._attempt, predicted, artifacts)
+        )
 
     def _trainer_gone(self) -> None:
         """The trainer ended without a last word: killed by us after a stop, or crashed."""
@@ -352,13 +380,23 @@ class AttemptWatch:
                     raise GaveUpError
             time.sleep(DATABASE_RETRY_SECONDS)
 
+    def _end_well(self, ending: Callable[[Session], JobState]) -> JobState:
+        """Ends the attempt so; or as failed, where the service says that it cannot end so."""
+        try:
+            return self._end(ending)
+        except ServiceError as error:
+            problem, detail = error.problem, error.detail
+            return self._end(lambda db: endings.fail(db, self._attempt, problem, detail))
+
     def _end(self, ending: Callable[[Session], JobState]) -> JobState:
-        state = self._insist(ending)
-        log.info("job %s attempt %s: %s", self._attempt.job_id, self._attempt.number, state)
-        if state is JobState.QUEUED:
-            self._room.waker.wake(self._claim.job.queue)
+        job_id, number = self._attempt.job_id, self._attempt.number
+        state, queues = self._insist(lambda db: (ending(db), claimable_queues(db, job_id)))
+        log.info("job %s attempt %s: %s", job_id, number, state)
+        for queue in queues:
+            if not self._room.waker.wake(queue):
+                break  # Redis does not answer
         if state in NOTHING_TO_RESUME:
-            self._room.artifacts.remove_checkpoints(self._attempt.job_id)
+            self._room.artifacts.remove_checkpoints(job_id, number)
         return state
 
 

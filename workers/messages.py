@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from rnn.config import TaskConfig
 from rnn.events import AlertKind
+from service.batches.config import BatchConfig
 
 
 class Message(BaseModel):
@@ -23,7 +24,7 @@ class KeptCheckpoint(Message):
 
 
 class BaseModelFolder(Message):
-    """The version that a training starts from."""
+    """The version that a training starts from, or that predicts."""
 
     name: str
     version: int
@@ -32,7 +33,7 @@ class BaseModelFolder(Message):
 
 
 class Train(Message):
-    """The one job of a trainer's life."""
+    """The one job of a trainer's life, where that is a training."""
 
     type: Literal["train"] = "train"
     config: TaskConfig
@@ -45,6 +46,23 @@ class Train(Message):
     base: BaseModelFolder | None = None
     device: Literal["cpu", "cuda"]
     checkpoint_interval_seconds: float
+
+
+class Predict(Message):
+    """The one job of a trainer's life, where that is a prediction of a whole data set."""
+
+    type: Literal["predict"] = "predict"
+    config: BatchConfig
+    profile: dict[str, Any]
+    dataset_path: Path
+    log_path: Path
+    checkpoints_dir: Path
+    checkpoints: list[KeptCheckpoint]  # the newest first; the first good one is used
+    base: BaseModelFolder
+    device: Literal["cpu", "cuda"]
+    checkpoint_interval_seconds: float
+    max_prompt_tokens: int
+    max_result_bytes: int
 
 
 class Stop(Message):
@@ -142,6 +160,17 @@ class Alarm(Message):
     remedy: str
 
 
+class Divided(Message):
+    """Memory ran out, and batches are taken in parts from here on (`rnn.events.BatchDivided`)."""
+
+    type: Literal["divided"] = "divided"
+    at: str
+    step: int
+    parts: int
+    rows: int
+    reason: str
+
+
 class CheckpointSaved(Message):
     """Written, fsynced and renamed before this is said."""
 
@@ -162,6 +191,39 @@ class TrainingFinished(Message):
     sha256: str
 
 
+class PredictionStarted(Message):
+    """The network is loaded, and the first rows are read."""
+
+    type: Literal["prediction_started"] = "prediction_started"
+    at: str
+    rows: int  # that an earlier attempt has done
+    total_rows: int
+    failed_rows: int
+
+
+class RowsDone(Message):
+    """Some rows after others; `failed_rows` of all have an error in place of an answer."""
+
+    type: Literal["rows"] = "rows"
+    at: str
+    rows: int
+    total_rows: int
+    failed_rows: int
+    rows_per_second: float | None
+
+
+class PredictionFinished(Message):
+    """The result is on disk, one whole file."""
+
+    type: Literal["predicted"] = "predicted"
+    rows: int
+    failed_rows: int
+    path: Path
+    sha256: str
+    size_bytes: int
+    profile: dict[str, Any]  # as that of an uploaded data set
+
+
 class TrainingStopped(Message):
     type: Literal["stopped"] = "stopped"
 
@@ -174,7 +236,7 @@ class TrainingFailed(Message):
     detail: str
 
 
-Command = Annotated[Train | Stop, Field(discriminator="type")]
+Command = Annotated[Train | Predict | Stop, Field(discriminator="type")]
 Report = Annotated[
     Ready
     | Resumed
@@ -183,8 +245,12 @@ Report = Annotated[
     | Evaluation
     | Diagnostics
     | Alarm
+    | Divided
     | CheckpointSaved
     | TrainingFinished
+    | PredictionStarted
+    | RowsDone
+    | PredictionFinished
     | TrainingStopped
     | TrainingFailed,
     Field(discriminator="type"),

@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -14,14 +15,19 @@ from sqlalchemy.orm import Session
 
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
+from service.heartbeats import REAPER, beat
 from service.idempotency import delete_expired
-from service.jobs.endings import expire_deadlines, expire_leases, forget_checkpoints
+from service.jobs.endings import expire_deadline, expire_lease, forget_checkpoints
 from service.jobs.preemption import make_room
+from service.jobs.quotas import default_quota
 from service.jobs.wake import Waker
 from service.jobs.workers import leave_dead_gpus, waiting_queues
+from service.schedules.runs import Scheduler
 from service.settings import Settings
+from service.sweeps.controller import Controller
 from service.telemetry import configure_logging
 from workers.attempts import DATABASE_ERRORS
+from workers.rounds import Rounds
 
 log = logging.getLogger("workers.reaper")
 
@@ -49,6 +55,8 @@ class Reaper:
         lease to do so before theirs is taken away.
         """
         try:
+            self._until_done(self._expire_lease)
+            self._until_done(self._expire_deadline)
             with self._database.transaction() as db:
                 queues = self._repair(db) if _is_ours(db) else []
         except DATABASE_ERRORS as error:
@@ -67,19 +75,37 @@ class Reaper:
                 log.exception("a tick failed")
             stopping.wait(self._settings.reaper_interval_seconds)
 
+    def _until_done(self, end_one: Callable[[Session], bool]) -> None:
+        """Ends jobs, each in a transaction of its own: with the rows of several locked, it must not
+        wait for those of jobs that wait for them."""
+        more = True
+        while more:
+            with self._database.transaction() as db:
+                more = _is_ours(db) and end_one(db)
+
+    def _expire_lease(self, db: Session) -> bool:
+        if time.monotonic() < self._spare_until:
+            return False
+        ended = expire_lease(db, max_crashes=self._settings.max_crashes_without_progress)
+        if ended is not None:
+            log.warning("job %s: its lease ran out; it is %s now", *ended)
+        return ended is not None
+
+    def _expire_deadline(self, db: Session) -> bool:
+        job_id = expire_deadline(db)
+        if job_id is not None:
+            log.info("job %s: its deadline passed while it waited", job_id)
+        return job_id is not None
+
     def _repair(self, db: Session) -> list[str]:
         settings = self._settings
-        if time.monotonic() >= self._spare_until:
-            crashes = settings.max_crashes_without_progress
-            for job_id, state in expire_leases(db, max_crashes=crashes):
-                log.warning("job %s: its lease ran out; it is %s now", job_id, state)
-        for job_id in expire_deadlines(db):
-            log.info("job %s: its deadline passed while it waited", job_id)
-        leave_dead_gpus(db, live_seconds=settings.lease_seconds)
-        for job in make_room(db, live_seconds=settings.lease_seconds):
-            log.info("job %s: gives its slot up to one of higher priority", job.id)
+        live = settings.lease_seconds
+        leave_dead_gpus(db, live_seconds=live)
+        for job_id in make_room(db, live_seconds=live, defaults=default_quota(settings)):
+            log.info("job %s: gives its slot up to one of higher priority", job_id)
         delete_expired(db, timedelta(hours=settings.idempotency_hours))
-        return waiting_queues(db, live_seconds=settings.lease_seconds)
+        beat(db, REAPER)
+        return waiting_queues(db, live_seconds=live)
 
     def _clean(self) -> None:
         if time.monotonic() < self._clean_at:
@@ -93,8 +119,8 @@ class Reaper:
         except DATABASE_ERRORS as error:
             log.warning("the database does not answer: %s", error)
             return
-        for job_id in over:
-            self._artifacts.remove_checkpoints(job_id)
+        for attempt in over:
+            self._artifacts.remove_checkpoints(attempt.job_id, attempt.number)
 
 
 def _is_ours(db: Session) -> bool:
@@ -109,6 +135,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: stopping.set())
     database = Database(make_engine(settings))
     waker = Waker(settings.redis_url.get_secret_value())
+    artifacts = ArtifactStore(settings.artifact_dir)
+    for name, beside in (
+        ("sweeps", Controller(settings, database, artifacts, waker)),
+        ("schedules", Scheduler(settings, database, artifacts, waker)),
+    ):
+        Rounds(name, beside.tick, stopping, settings.reaper_interval_seconds).start()
     Reaper(settings, database, waker).run(stopping)
     waker.close()
     database.close()

@@ -1,17 +1,18 @@
-"""What a trainer takes from `rnn`. Importing this imports torch: only a trainer does."""
+"""What a trainer takes from the networks. Importing this imports torch: only a trainer does."""
 
 import torch
 from torch import nn
 
 from rnn.checkpoint import manifest_sha256, verify
 from rnn.train import train
+from workers.networks import load_predictor
 from workers.training import Science
 
 
 def prepare() -> Science:
     """Everything slow, done before a job comes."""
     warm_up("cuda" if torch.cuda.is_available() else "cpu")
-    return Science(train, verify, manifest_sha256)
+    return Science(train, verify, manifest_sha256, load_predictor)
 
 
 def warm_up(device: str) -> None:

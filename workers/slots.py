@@ -53,6 +53,7 @@ class Slot(threading.Thread):
             kernels=self._room.settings.kernels,
             threads=self._room.threads,
             gpu=self._gpu,
+            memory_bytes=self._room.settings.trainer_memory_bytes,
         )
         waited = 0.0
         try:

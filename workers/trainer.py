@@ -1,9 +1,9 @@
 """The child process that trains: `python -m workers.trainer`, started by a worker's slot.
 
-It imports what is slow, says that it is ready, waits for its one job, trains it and ends. It knows
-no database and no queue: it reads a data set's file, writes into its attempt's folder and reports
-over a pipe. It dies with its worker: the kernel's parent-death signal, a check of the parent, and
-the end of the command pipe each see to it.
+It imports what is slow, says that it is ready, waits for its one job, a training or a prediction of
+a data set, does it and ends. It knows no database and no queue: it reads a data set's file, writes
+into its attempt's folder and reports over a pipe. It dies with its worker: the kernel's
+parent-death signal, a check of the parent, and the end of the command pipe each see to it.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from typing import BinaryIO
 
 from rnn.kernels import library
 from workers.messages import COMMANDS, Ready, Stop, Train, TrainingFailed, TrainingStopped
+from workers.prediction import predict
 from workers.trainer_control import Reporter, TrainingControl
 from workers.trainer_errors import explain
+from workers.trainer_memory import limit_memory
 from workers.training import Science, run
 
 PR_SET_PDEATHSIG = 1
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True, help="process to die with")
     parser.add_argument("--science", required=True, help="module:function that gives a Science")
     parser.add_argument("--kernels", required=True, help="what `rnn.kernels.library` selects")
+    parser.add_argument("--memory-bytes", type=int, help="what it may take of the host's memory")
     arguments = parser.parse_args()
     die_with(arguments.parent)
     kernels = library.select(arguments.kernels)
@@ -42,12 +45,14 @@ def main() -> None:
     reporter = Reporter(os.fdopen(arguments.reports, "wb"))
     module, _, function = arguments.science.partition(":")
     science: Science = getattr(importlib.import_module(module), function)()
+    if arguments.memory_bytes is not None:
+        limit_memory(arguments.memory_bytes)
     reporter.send(Ready())
     line = commands.readline()
     if not line:
         return
     order = COMMANDS.validate_json(line)
-    assert isinstance(order, Train)
+    assert not isinstance(order, Stop)
     control = TrainingControl(order.checkpoint_interval_seconds)
     training = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: control.stop(save=True))
@@ -56,9 +61,13 @@ def main() -> None:
         order.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         redirect_output(order.log_path)
         sys.stderr.write(f"kernels: {kernels.level} ({kernels.reason})\n")
-        run(order, science, control, reporter, training)
+        if isinstance(order, Train):
+            run(order, science, control, reporter, training)
+        else:
+            predict(order, science, control, reporter, training)
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log lies on a disk that may be full
+            traceback.print_exc()
         error_type, detail = explain(error)
         reporter.send(TrainingFailed(error_type=error_type, detail=detail))
 

@@ -6,18 +6,23 @@ import time
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
 
-from rnn.events import Alert, Diagnosed, Evaluated, StepDone
+from rnn.events import Alert, BatchDivided, Diagnosed, Evaluated, StepDone
 from workers.messages import (
     Alarm,
     Diagnostics,
+    Divided,
     Evaluation,
     LayerDiagnostics,
     Measured,
     Message,
     to_line,
 )
+from workers.trainer_errors import shortened
 
 REPORT_SECONDS = 0.5
+# The first checkpoint comes so soon, to show that there is a disk to write on: after an hour it
+# would cost an hour. Right after the first step it would cost a job of a second up to half of that.
+TRIAL_SECONDS = 2.0
 
 
 class Reporter:
@@ -41,7 +46,8 @@ class TrainingControl:
 
     def __init__(self, checkpoint_interval_seconds: float) -> None:
         self._interval = checkpoint_interval_seconds
-        self._began = self._saved = time.monotonic()
+        self._began = time.monotonic()
+        self._due = self._began + min(TRIAL_SECONDS, checkpoint_interval_seconds)
         self._stop = threading.Event()
         self._save_first = False
 
@@ -49,14 +55,14 @@ class TrainingControl:
         return time.monotonic() - self._began
 
     def should_checkpoint(self) -> bool:
-        return self._save_first or time.monotonic() - self._saved >= self._interval
+        return self._save_first or time.monotonic() >= self._due
 
     def should_stop(self) -> bool:
         return self._stop.is_set() and not self._save_first
 
     def saved(self) -> None:
         """The checkpoint that was due is on disk."""
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + self._interval
         self._save_first = False
 
     def stop(self, *, save: bool) -> None:
@@ -121,6 +127,18 @@ class Meter:
                 layer=event.layer,
                 message=event.message,
                 remedy=event.remedy,
+            )
+        )
+
+    def divided(self, event: BatchDivided) -> None:
+        self.flush()
+        self._reporter.send(
+            Divided(
+                at=now(),
+                step=event.step,
+                parts=event.parts,
+                rows=event.rows,
+                reason=shortened(event.reason),
             )
         )
 

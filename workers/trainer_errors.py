@@ -8,7 +8,9 @@ from rnn.errors import (
     DataTooSmallError,
     DivergedError,
     InputMismatchError,
+    MemoryShortError,
 )
+from rnn.memory import is_out_of_memory
 from service.errors import ServiceError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -19,6 +21,7 @@ TYPES: dict[type[Exception], str] = {
     DataTooSmallError: "dataset-too-small",
     InputMismatchError: "model-input-mismatch",
     ConfigError: "validation-error",
+    MemoryShortError: "out-of-memory",
     CheckpointError: "checkpoint-invalid",
 }
 
@@ -27,17 +30,17 @@ def explain(error: BaseException) -> tuple[str, str]:
     """The error's type and detail for the job's row; the whole trace is in the attempt's log."""
     for kind, name in TYPES.items():
         if isinstance(error, kind):
-            return name, _short(str(error))
+            return name, shortened(str(error))
     if isinstance(error, ServiceError):
-        return error.problem, _short(error.detail)
+        return error.problem, shortened(error.detail)
     if isinstance(error, OSError) and error.errno in FULL:
         return "insufficient-storage", "the artifact folder has no space left"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out-of-memory", _short(f"the training needs more memory than there is: {error}")
-    return "trainer-error", _short(f"{type(error).__name__}: {error}")
+    if is_out_of_memory(error):
+        return "out-of-memory", shortened(f"it needs more memory than there is: {error}")
+    return "trainer-error", shortened(f"{type(error).__name__}: {error}")
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
     """One line that JSON and PostgreSQL can hold, whatever data it quotes."""
     text = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     first = text.strip().splitlines()[0] if text.strip() else "no detail"

@@ -23,7 +23,15 @@ class TrainerGoneError(Exception):
 class TrainerProcess:
     """One child in a session of its own. It dies with the thread that makes this object."""
 
-    def __init__(self, *, science: str, kernels: str, threads: int, gpu: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        science: str,
+        kernels: str,
+        threads: int,
+        gpu: str | None,
+        memory_bytes: int | None = None,
+    ) -> None:
         commands_read, commands_write = os.pipe()
         reports_read, reports_write = os.pipe()
         command = [
@@ -31,6 +39,8 @@ class TrainerProcess:
             *("--commands", str(commands_read), "--reports", str(reports_write)),
             *("--parent", str(os.getpid()), "--kernels", kernels),
         ]
+        if memory_bytes is not None:
+            command += ["--memory-bytes", str(memory_bytes)]
         try:
             self._process = subprocess.Popen(
                 command,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rnn.errors import CheckpointError
 from rnn.events import (
     Alert,
+    BatchDivided,
     CheckpointDue,
     Diagnosed,
     Evaluated,
@@ -21,6 +22,7 @@ from service.datasets.reading import load_examples
 from service.errors import NotFoundError
 from workers.messages import (
     CheckpointSaved,
+    Predict,
     Rejected,
     Resumed,
     Train,
@@ -28,6 +30,7 @@ from workers.messages import (
     TrainingStarted,
     TrainingStopped,
 )
+from workers.predictor import Predictor
 from workers.trainer_control import Meter, Reporter, TrainingControl, finite_values, now
 
 
@@ -37,6 +40,7 @@ class Science(NamedTuple):
     train: Callable[..., Iterator[Event]]
     verify: Callable[[Path], None]
     manifest_sha256: Callable[[Path], str]
+    load_predictor: Callable[[Predict], Predictor]
 
 
 def run(
@@ -74,6 +78,8 @@ def run(
                 meter.diagnosed(event)
             case Alert():
                 meter.alert(event)
+            case BatchDivided():
+                meter.divided(event)
             case CheckpointDue():
                 if event.step != last_saved:
                     path = order.checkpoints_dir / f"step-{event.step:d}"
@@ -100,8 +106,9 @@ def run(
                 )
 
 
-def checked_base(order: Train, science: Science) -> Path | None:
-    """The folder of the model to start from, as it was when the job was submitted.
+def checked_base(order: Train | Predict, science: Science) -> Path | None:
+    """The folder of the model to start from, or to predict with, as it was when the job was
+    submitted.
 
     Raises:
         NotFoundError: the model was deleted since, or its files are not what they were.
@@ -114,16 +121,16 @@ def checked_base(order: Train, science: Science) -> Path | None:
         found = science.manifest_sha256(base.path)
     except CheckpointError as error:
         raise NotFoundError(
-            f"The base model {base.name}:{base.version} is not there any more: {error}"
+            f"The model {base.name}:{base.version} is not there any more: {error}"
         ) from error
     if found != base.sha256:
         raise NotFoundError(
-            f"The base model {base.name}:{base.version} is not the one that the job was given."
+            f"The model {base.name}:{base.version} is not the one that the job was given."
         )
     return base.path
 
 
-def choose_checkpoint(order: Train, science: Science, reporter: Reporter) -> Path | None:
+def choose_checkpoint(order: Train | Predict, science: Science, reporter: Reporter) -> Path | None:
     """The newest checkpoint whose files are all as they were saved.
 
     Its manifest vouches for its files, and the digest in the job's row for its manifest.

@@ -12,6 +12,7 @@ depends_on = None
 _TIMES = ("pause_requested_at", "preempt_requested_at", "paused_at", "deadline")
 _FLAGS = ("blocked", "preempts")
 _QUEUED = "state = 'queued'"
+_CLAIMABLE = f"{_QUEUED} AND paused_at IS NULL AND NOT blocked"
 
 
 def upgrade() -> None:
@@ -36,13 +37,19 @@ def upgrade() -> None:
         "jobs_claim",
         "jobs",
         ["workspace_id", "queue", sa.text("priority DESC"), "id"],
-        postgresql_where=sa.text(f"{_QUEUED} AND paused_at IS NULL AND NOT blocked"),
+        postgresql_where=sa.text(_CLAIMABLE),
     )
     op.create_index(
-        "jobs_queued",
+        "jobs_waiting",
         "jobs",
         ["queue", sa.text("priority DESC"), "id"],
-        postgresql_where=sa.text(_QUEUED),
+        postgresql_where=sa.text(_CLAIMABLE),
+    )
+    op.create_index(
+        "jobs_preempting",
+        "jobs",
+        [sa.text("priority DESC"), "id"],
+        postgresql_where=sa.text(f"{_CLAIMABLE} AND preempts"),
     )
     op.create_index(
         "jobs_deadline",
@@ -50,10 +57,12 @@ def upgrade() -> None:
         ["deadline"],
         postgresql_where=sa.text("state IN ('queued', 'running')"),
     )
+    op.create_index("job_attempts_ended", "job_attempts", ["ended_at"])
 
 
 def downgrade() -> None:
-    for index in ("jobs_deadline", "jobs_queued", "jobs_claim"):
+    op.drop_index("job_attempts_ended", "job_attempts")
+    for index in ("jobs_deadline", "jobs_preempting", "jobs_waiting", "jobs_claim"):
         op.drop_index(index, "jobs")
     op.create_index(
         "jobs_claim",

@@ -50,6 +50,10 @@ class ClassificationNetwork(nn.Module):
         logits_bc: Tensor = self.head(y_bth, lengths_b)
         return logits_bc
 
+    def output_lengths(self, lengths_b: Tensor) -> Tensor:
+        """How many outputs of the stack rows of such lengths have."""
+        return lengths_b if self.convolution is None else self.convolution.pooled(lengths_b)
+
     def stack_inputs(self, tokens_bt: Tensor, lengths_b: Tensor) -> tuple[Tensor, Tensor]:
         """What the stack reads [B, T', D] of tokens, and the rows' lengths among it."""
         x_btd = self.embedding(tokens_bt)

@@ -1,5 +1,6 @@
 """Classification as training work: texts of similar length together, split by label."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from rnn.data.examples import TextExamples
 from rnn.data.splits import bucketed_batches, stratified_split
 from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
+from rnn.precision import float32_or_better
 from rnn.probe import Probe
 from rnn.tokenizers import EncodedText, WordTokenizer
 from rnn.transfer import take_weights
-from rnn.work import BatchLoss, ModelParts
+from rnn.work import Batch, ModelParts, PartLoss, Share
 
 IntArray = NDArray[np.int64]
 
@@ -89,18 +91,33 @@ class ClassificationWork:
             self._training_lengths, training.batch_size, seed=training.seed, epoch=epoch
         )
 
-    def batch_loss(self, epoch: int, index: int) -> BatchLoss:
+    def batch(self, epoch: int, index: int) -> Batch:
         if self._batches[0] != epoch:
             self._batches = (epoch, self._epoch_batches(epoch))
         rows = self._training_n[self._batches[1][index]]
+        return Batch(len(rows), partial(self._part_loss, rows), partial(self._share, rows))
+
+    def _part_loss(self, rows: IntArray, part: slice) -> PartLoss:
+        rows = rows[part]
         tokens_bt, lengths_b = pad_tokens([self._encoded[index].tokens for index in rows])
         logits_bc = self.network(tokens_bt.to(self._device), lengths_b.to(self._device))
         loss = functional.cross_entropy(
-            logits_bc.float(),
+            float32_or_better(logits_bc),
             self._targets(rows).to(self._device),
             label_smoothing=self._config.training.label_smoothing,
         )
-        return BatchLoss(loss, int(lengths_b.sum()))
+        return PartLoss(loss, int(lengths_b.sum()))
+
+    def _share(self, rows: IntArray, part: slice) -> Share:
+        lengths_b = torch.tensor([len(self._encoded[index].tokens) for index in rows])
+        outputs_b = self.network.output_lengths(lengths_b)
+        outputs, all_outputs = int(outputs_b[part].sum()), int(outputs_b.sum())
+        here, everywhere = len(outputs_b[part]), len(outputs_b)
+        return Share(
+            here / everywhere,
+            outputs / all_outputs,
+            (outputs - here) / max(1, all_outputs - everywhere),
+        )
 
     def probe_loss(self, probe: Probe) -> Tensor:
         """Of the longest texts, cut to the shortest of them."""

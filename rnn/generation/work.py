@@ -1,5 +1,6 @@
 """Generation as training work: truncated back-propagation through one long text."""
 
+from functools import partial
 from itertools import islice
 
 import torch
@@ -18,7 +19,7 @@ from rnn.generation.network import GenerationNetwork
 from rnn.probe import Probe
 from rnn.state import HiddenState
 from rnn.transfer import take_weights
-from rnn.work import BatchLoss, ModelParts
+from rnn.work import Batch, ModelParts, PartLoss, Share
 
 _PROBED_LANES = 8
 _MEASURED_BATCHES = 100  # whose gradients dynamic evaluation is scaled by
@@ -64,17 +65,26 @@ class GenerationWork:
         head = list(self.network.head.parameters())  # tied vectors are the embedding's alone
         return [embedding, *self.network.stack.layer_groups(), head]
 
-    def batch_loss(self, epoch: int, index: int) -> BatchLoss:
+    def batch(self, epoch: int, index: int) -> Batch:
         training = self._config.training
         inputs_bt, targets_bt = self._segment(epoch, index)
-        if index == 0 or not training.carry_state:
-            self._state = None
-        y_bth, state = self.network.outputs(inputs_bt, self._state)
-        self._state = state.detach()
-        loss = self.network.mean_loss(y_bth, targets_bt)
+        lanes, timesteps = targets_bt.shape
+        start = None if index == 0 or not training.carry_state else self._state
+        ends: list[HiddenState] = []
+
+        def loss(part: slice) -> PartLoss:
+            if part.start == 0:
+                ends.clear()
+            y_bth, end = self.network.outputs(inputs_bt[part], start and start.part(part))
+            ends.append(end.detach())
+            if part.stop == lanes:
+                self._state = ends[0] if len(ends) == 1 else HiddenState.cat(ends)
+            targets = targets_bt[part]
+            return PartLoss(self.network.mean_loss(y_bth, targets), targets.numel())
+
         # A gradient over fewer timesteps is noisier (Merity et al. 2018).
-        scale = targets_bt.shape[1] / training.bptt_length if training.random_bptt else 1.0
-        return BatchLoss(loss, targets_bt.numel(), scale)
+        scale = timesteps / training.bptt_length if training.random_bptt else 1.0
+        return Batch(lanes, loss, partial(Share.even, rows=lanes), scale)
 
     def probe_loss(self, probe: Probe) -> Tensor:
         inputs_bt, targets_bt = self._segment(epoch=0, index=0)

@@ -8,13 +8,16 @@ from uuid import UUID
 from anyio import to_thread
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
 
 from service.api.deps import Services, ServicesDep
+from service.api.downloads import MEDIA_TYPE, download
 from service.api.multipart import UploadForm, UploadParser
 from service.api.pagination import Page, PageDep
 from service.api.routing import (
     answer_once,
     idempotent,
+    produces,
     protected_router,
     requires,
     uploads,
@@ -38,6 +41,7 @@ from service.db.tables import Dataset
 router = protected_router("/datasets", tags=["datasets"])
 
 PIECE_BYTES = 256 * 1024  # handed to a thread at once
+_SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "text": ".txt"}
 
 _UPLOAD_BODY = {
     "required": True,
@@ -113,6 +117,24 @@ def read(
         return _detail(get_dataset(db, subject.workspace_id, dataset_id))
 
 
+@router.get("/{dataset_id}/content", response_class=FileResponse)
+@produces(MEDIA_TYPE)
+def read_content(
+    request: Request,
+    dataset_id: UUID,
+    subject: Annotated[Subject, requires(Scope.DATASETS_READ)],
+    services: ServicesDep,
+) -> Response:
+    """The whole file, as it is stored: unpacked. Its `ETag` is its digest."""
+    with services.database.transaction() as db:
+        dataset = get_dataset(db, subject.workspace_id, dataset_id)
+    path = services.artifacts.dataset_path(dataset.sha256)
+    filename = (dataset.filename or dataset.name).removesuffix(".gz")
+    if dataset.filename is None:
+        filename += _SUFFIXES[dataset.format]
+    return download(request, path, filename=filename, sha256=dataset.sha256)
+
+
 @router.get("/{dataset_id}/preview")
 def read_preview(
     dataset_id: UUID,
@@ -134,7 +156,7 @@ def delete(
     subject: Annotated[Subject, requires(Scope.DATASETS_WRITE)],
     services: ServicesDep,
 ) -> None:
-    """Hides a data set. Models that were trained on it stay; 409 while a job uses it."""
+    """Hides a data set. Models that were trained on it stay; 409 while an alias or a job uses it."""
     with services.database.transaction() as db:
         delete_dataset(db, subject.workspace_id, dataset_id)
 

@@ -12,6 +12,7 @@ from service.db.engine import Database
 from service.settings import Settings
 
 if TYPE_CHECKING:  # for the checker alone: a route module imports the parts that it calls
+    from service.alarms.disk import DiskWatch
     from service.api.news import News
     from service.artifacts.store import ArtifactStore
     from service.auth.authenticator import Authenticator
@@ -32,6 +33,7 @@ class Services:
     engine: Engine
     models: ModelResolver
     news: News
+    disk: DiskWatch
     file_work: CapacityLimiter  # for threads that read whole files: the others stay free
 
 

@@ -17,7 +17,6 @@ from service.api.deps import ServicesDep
 from service.api.problems import answer_problem
 from service.api.routing import produces, protected_router, requires
 from service.api.schemas.generations import (
-    DEFAULT_NEW_TOKENS,
     Choice,
     ChoiceEnd,
     DoneEvent,
@@ -31,6 +30,7 @@ from service.api.schemas.models import AnsweringModel
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ServiceError, UnavailableError, ValidationError
+from service.inference.options import DEFAULT_NEW_TOKENS
 from service.inference.requests import (
     GenerationEvent,
     GenerationRequest,

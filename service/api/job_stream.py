@@ -30,12 +30,12 @@ RECONNECT_MS = 1000
 
 
 async def follow(database: Database, news: News, job_id: UUID, after: int) -> AsyncIterator[bytes]:
-    """Server-sent events with `id` = `seq`; ends after the event that ends the job."""
+    """Server-sent events with `id` = `seq`; ends after the last one of a job that has ended."""
     yield format_sse_event(retry=RECONNECT_MS, comment=f"events of job {job_id}")
     with news.subscribe(job_id) as bell:
         while not news.closed:
             try:
-                events = await run_in_threadpool(_read, database, job_id, after)
+                events, ended = await run_in_threadpool(_read, database, job_id, after)
             except (OperationalError, PoolTimeoutError) as error:
                 log.warning("cannot read the events of job %s now: %s", job_id, error)
                 yield format_sse_event(comment="the database does not answer")
@@ -43,10 +43,9 @@ async def follow(database: Database, news: News, job_id: UUID, after: int) -> As
                 continue
             for event in events:
                 yield encode(event)
-                if store.is_last(event):
-                    return
-            if events:
-                after = events[-1].seq
+                after = event.seq
+            if ended:
+                return
             if len(events) < BATCH and not await bell.wait(LOOK_SECONDS):
                 yield format_sse_event(comment="waiting")
 
@@ -60,6 +59,6 @@ def encode(event: JobEvent) -> bytes:
     )
 
 
-def _read(database: Database, job_id: UUID, after: int) -> Sequence[JobEvent]:
+def _read(database: Database, job_id: UUID, after: int) -> tuple[Sequence[JobEvent], bool]:
     with database.transaction() as db:
-        return store.events_after(db, job_id, after, limit=BATCH)
+        return store.events_to_end(db, job_id, after, limit=BATCH)

@@ -1,50 +1,37 @@
 """`/jobs`: submit, follow, cancel, pause, resume, retry."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
-from sqlalchemy.orm import Session
 
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskName
+from rnn.config import TaskName
 from service.api.deps import Services, ServicesDep
 from service.api.job_stream import follow
+from service.api.job_views import job_view, job_views
 from service.api.pagination import Page, PageDep
-from service.api.routing import idempotent, produces, protected_router, requires
+from service.api.routing import OnceDep, idempotent, produces, protected_router, requires
 from service.api.schemas.jobs import (
-    AlertView,
     CheckpointList,
     CheckpointView,
-    ClassificationJob,
     EventList,
     EventView,
-    ForecastingJob,
-    GenerationJob,
-    HoldName,
-    JobError,
-    JobSubmission,
+    JobRetry,
     JobView,
     LogView,
-    Progress,
 )
-from service.api.schemas.models import BaseModelView
 from service.auth.subjects import Scope, Subject
-from service.datasets.store import get_dataset
-from service.db.tables import Dataset, Job
-from service.errors import ForbiddenError, ModelTaskMismatchError, NotFoundError
+from service.errors import NotFoundError
 from service.jobs import store
-from service.jobs.expectation import Queue, queues_now, remaining_seconds
-from service.jobs.logs import log_path, read_tail
-from service.jobs.preemption import make_room
+from service.jobs.kinds import JobKind
+from service.jobs.logs import log_path
 from service.jobs.quotas import default_quota
+from service.jobs.requests import JobRequest
 from service.jobs.states import TERMINAL, JobState
-from service.jobs.store import JobRow
-from service.jobs.submission import default_model_name, fill_in
-from service.jobs.workers import choose_queue
-from service.registry.bases import find_base
-from service.registry.store import require_task
+from service.jobs.store import RetryChanges
+from service.jobs.submission import enqueue, prepare, require_scopes
+from service.log_files import read_end
 
 router = protected_router("/jobs", tags=["jobs"])
 
@@ -59,55 +46,21 @@ After = Annotated[int, Query(ge=0, le=MAX_SEQ, description="`seq` of the last ev
 @router.post("", status_code=202)
 @idempotent
 def submit_job(
-    body: JobSubmission, subject: Writer, services: ServicesDep, response: Response
+    body: JobRequest, subject: Writer, services: ServicesDep, response: Response, once: OnceDep
 ) -> JobView:
     """Queues a training. With `task` and `dataset` alone, everything else is chosen for the data.
 
     The answer's `config` is what will be trained, with nothing left open.
     """
-    if body.priority > 0 and Scope.KEYS_ADMIN not in subject.scopes:
-        raise ForbiddenError("A priority above 0 needs the scope keys:admin.")
-    settings = services.settings
+    require_scopes(subject, body)
+    workspace_id, settings = subject.workspace_id, services.settings
+    prepared = prepare(services.database, services.artifacts, settings, workspace_id, body)
     with services.database.transaction() as db:
-        dataset = get_dataset(db, subject.workspace_id, body.dataset)
-        base = None
-        if body.base_model is not None:
-            base = find_base(db, subject.workspace_id, body.base_model, body.task)
-        queue = choose_queue(db, body.device, live_seconds=settings.lease_seconds)
-    # Outside a transaction: it may read the whole file.
-    path = services.artifacts.dataset_path(dataset.sha256)
-    config = fill_in(
-        _config(body),
-        dataset,
-        path,
-        queue=queue,
-        max_parameters=settings.max_parameters,
-        base=base.config if base else None,
-    )
-    with services.database.transaction() as db:
-        # Locked, so that it is not deleted before the job that uses it is there.
-        get_dataset(db, subject.workspace_id, dataset.id, for_update=True)
-        job = store.submit(
-            db,
-            workspace_id=subject.workspace_id,
-            created_by=subject.key_id,
-            dataset_id=dataset.id,
-            model_name=body.model or _name_for(db, dataset, body.task),
-            config=config.model_dump(mode="json"),
-            base=base.record if base else None,
-            device=body.device,
-            queue=queue,
-            priority=body.priority,
-            labels=body.metadata,
-            after=body.after,
-            preempts=body.preempts,
-            deadline=body.deadline,
-            defaults=default_quota(settings),
-        )
-        make_room(db, live_seconds=settings.lease_seconds)
-        view = _view(db, services, store.get(db, subject.workspace_id, job.id))
+        job = enqueue(db, settings, workspace_id, subject.key_id, body, prepared)
+        view = job_view(db, services, store.get(db, workspace_id, job.id))
+        response.headers["Location"] = f"/api/v1/jobs/{view.id}"
+        once.keep(db, view)
     services.waker.wake(view.queue)
-    response.headers["Location"] = f"/api/v1/jobs/{view.id}"
     return view
 
 
@@ -118,50 +71,57 @@ def list_jobs(
     page: PageDep,
     state: Annotated[JobState | None, Query()] = None,
     task: Annotated[TaskName | None, Query()] = None,
+    kind: Annotated[JobKind, Query()] = JobKind.TRAINING,
+    sweep: Annotated[UUID | None, Query(description="Only the trials of this one.")] = None,
 ) -> Page[JobView]:
-    """The workspace's jobs, newest first."""
+    """The workspace's jobs of a kind, newest first."""
     with services.database.transaction() as db:
-        rows, has_more = store.list_jobs(db, subject.workspace_id, page, state=state, task=task)
-        return Page(data=_views(db, services, rows), has_more=has_more)
+        rows, has_more = store.list_jobs(
+            db, subject.workspace_id, page, state=state, task=task, kind=kind, sweep_id=sweep
+        )
+        return Page(data=job_views(db, services, rows), has_more=has_more)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: UUID, subject: Reader, services: ServicesDep) -> JobView:
     with services.database.transaction() as db:
-        return _view(db, services, store.get(db, subject.workspace_id, job_id))
+        return job_view(db, services, store.get(db, subject.workspace_id, job_id))
 
 
 @router.post("/{job_id}/cancel", status_code=202)
 def cancel_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
     """Cancels a queued job at once, stops a running one within seconds. Repeating is harmless."""
     with services.database.transaction() as db:
-        return _view(db, services, store.request_cancel(db, subject.workspace_id, job_id))
+        return job_view(db, services, store.request_cancel(db, subject.workspace_id, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202)
 def pause_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
     """Holds a queued job; a running one is saved within seconds and gives its slot to others."""
     with services.database.transaction() as db:
-        return _view(db, services, store.pause(db, subject.workspace_id, job_id))
+        return job_view(db, services, store.pause(db, subject.workspace_id, job_id))
 
 
 @router.post("/{job_id}/resume", status_code=202)
 def resume_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
     """Lets a paused job go on, from where it was saved."""
     with services.database.transaction() as db:
-        view = _view(db, services, store.resume(db, subject.workspace_id, job_id))
+        view = job_view(db, services, store.resume(db, subject.workspace_id, job_id))
     services.waker.wake(view.queue)
     return view
 
 
 @router.post("/{job_id}/retry", status_code=202)
-def retry_job(job_id: UUID, subject: Writer, services: ServicesDep) -> JobView:
+def retry_job(
+    job_id: UUID, subject: Writer, services: ServicesDep, body: JobRetry | None = None
+) -> JobView:
     """Queues a job again that failed or was cancelled. A failed one goes on from its last
     checkpoint, if it has one."""
+    changes = RetryChanges(deadline=body.deadline) if body and body.model_fields_set else {}
+    defaults = default_quota(services.settings)
     with services.database.transaction() as db:
-        defaults = default_quota(services.settings)
-        row = store.retry(db, subject.workspace_id, job_id, defaults=defaults)
-        view = _view(db, services, row)
+        row = store.retry(db, subject.workspace_id, job_id, changes, defaults=defaults)
+        view = job_view(db, services, row)
     services.waker.wake(view.queue)
     return view
 
@@ -236,29 +196,8 @@ def get_logs(
     number = job.attempt if attempt is None else attempt
     if not 1 <= number <= job.attempt:
         raise NotFoundError(f"The job {job.id} has had {job.attempt} attempts.")
-    text, truncated = read_tail(log_path(services.artifacts, job.id, number), max_bytes)
+    text, truncated = read_end(log_path(services.artifacts, job.id, number), max_bytes)
     return LogView(attempt=number, text=text, truncated=truncated)
-
-
-def _config(body: ForecastingJob | ClassificationJob | GenerationJob) -> Any:
-    """The part of the body that is the trainer's."""
-    match body:
-        case ForecastingJob():
-            kind: Any = ForecastingConfig
-        case ClassificationJob():
-            kind = ClassificationConfig
-        case GenerationJob():
-            kind = GenerationConfig
-    return kind(**{name: getattr(body, name) for name in kind.model_fields})
-
-
-def _name_for(db: Session, dataset: Dataset, task: TaskName) -> str:
-    name = default_model_name(dataset.name, task, taken=False)
-    try:
-        require_task(db, dataset.workspace_id, name, task)
-    except ModelTaskMismatchError:
-        return default_model_name(dataset.name, task, taken=True)
-    return name
 
 
 def _stream(services: Services, subject: Subject, job_id: UUID, after: int) -> Response:
@@ -275,64 +214,3 @@ def _stream(services: Services, subject: Subject, job_id: UUID, after: int) -> R
 def _event_list(events: Any, limit: int) -> EventList:
     views = [EventView.model_validate(event) for event in events[:limit]]
     return EventList(data=views, has_more=len(events) > limit)
-
-
-def _view(db: Session, services: Services, row: JobRow) -> JobView:
-    return _views(db, services, [row])[0]
-
-
-def _views(db: Session, services: Services, rows: Sequence[JobRow]) -> list[JobView]:
-    waiting = {row.job.queue for row in rows if row.queue_position is not None}
-    queues = queues_now(db, waiting, live_seconds=services.settings.lease_seconds)
-    return [_shown(row, queues) for row in rows]
-
-
-def _shown(row: JobRow, queues: Mapping[str, Queue]) -> JobView:
-    job, position = row.job, row.queue_position
-    return JobView(
-        id=job.id,
-        task=job.task,
-        dataset=job.dataset_id,
-        model=job.model_name,
-        version=row.version,
-        state=JobState(job.state),
-        attempt=job.attempt,
-        cancel_requested=job.cancel_requested_at is not None,
-        pause_requested=job.pause_requested_at is not None,
-        hold=_hold(job),
-        queue_position=position,
-        progress=_progress(job),
-        eta_seconds=remaining_seconds(job),
-        starts_in_seconds=queues[job.queue].wait_seconds(position) if position else None,
-        metrics=job.metrics,
-        alerts=[AlertView.model_validate(alert) for alert in job.progress.get("alerts", [])],
-        error=JobError(**job.error) if job.error else None,
-        device=job.device,
-        queue=job.queue,
-        priority=job.priority,
-        preempts=job.preempts,
-        after=row.after,
-        deadline=job.deadline,
-        metadata=job.labels,
-        base_model=BaseModelView(**job.base) if job.base else None,
-        config=job.config,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-    )
-
-
-def _progress(job: Job) -> Progress:
-    step, total = job.progress.get("step", 0), job.progress.get("total_steps")
-    done = 1.0 if job.state == JobState.SUCCEEDED else min(1.0, step / total) if total else 0.0
-    return Progress(
-        fraction=done, step=step, total_steps=total, epoch=job.progress.get("epoch", 0.0)
-    )
-
-
-def _hold(job: Job) -> HoldName | None:
-    if job.state != JobState.QUEUED:
-        return None
-    if job.paused_at is not None:
-        return "paused"
-    return "after" if job.blocked else None

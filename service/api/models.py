@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.orm import Session
-from starlette.responses import FileResponse, MalformedRangeHeader, RangeNotSatisfiable
+from starlette.responses import FileResponse
 
 from service.api.deps import Services, ServicesDep
+from service.api.downloads import MEDIA_TYPE, download
 from service.api.pagination import Page, PageDep
-from service.api.routing import idempotent, produces, protected_router, requires
+from service.api.routing import OnceDep, idempotent, produces, protected_router, requires
 from service.api.schemas.models import (
     AliasMove,
     BaseModelView,
@@ -23,7 +24,6 @@ from service.api.schemas.models import (
 )
 from service.auth.subjects import Scope, Subject
 from service.db.tables import Model, ModelVersion
-from service.errors import RangeNotSatisfiableError
 from service.registry import files, store
 from service.registry.references import ALIAS_PATTERN
 
@@ -83,20 +83,20 @@ def get_version(name: str, number: Number, subject: Reader, services: ServicesDe
 
 
 @router.get("/{name}/versions/{number}/files/{file}", response_class=FileResponse)
-@produces("application/octet-stream")
+@produces(MEDIA_TYPE)
 def download_file(
-    name: str, number: Number, file: str, subject: Reader, services: ServicesDep
-) -> FileResponse:
+    request: Request,
+    name: str,
+    number: Number,
+    file: str,
+    subject: Reader,
+    services: ServicesDep,
+) -> Response:
     """One of the files that the version lists."""
     _, version, _ = _version(services, subject, name, number)
     folder = services.artifacts.absolute(version.artifact_path)
     found = files.find_file(folder, file)
-    return _FileInParts(
-        folder / found.name,
-        media_type="application/octet-stream",
-        filename=found.name,
-        headers={"X-Content-Type-Options": "nosniff", "Digest": f"sha-256={found.sha256}"},
-    )
+    return download(request, folder / found.name, filename=found.name, sha256=found.sha256)
 
 
 @router.put("/{name}/aliases/{alias}")
@@ -122,12 +122,13 @@ def remove_alias(name: str, alias: Alias, subject: Writer, services: ServicesDep
 @router.post("/{name}/rollback")
 @idempotent
 def roll_back(
-    name: str, subject: Writer, services: ServicesDep, body: Rollback | None = None
+    name: str, subject: Writer, services: ServicesDep, once: OnceDep, body: Rollback | None = None
 ) -> ModelView:
     """Takes back the last move of an alias, `production` if none is named."""
     alias = (body or Rollback()).alias
     with services.database.transaction() as db:
         view = _views(db, [store.roll_back(db, subject.workspace_id, name, alias)])[0]
+        once.keep(db, view)
     services.models.forget()
     return view
 
@@ -155,22 +156,6 @@ def list_deployments(
         for move in moves
     ]
     return Page(data=data, has_more=has_more)
-
-
-class _FileInParts(FileResponse):
-    """Starlette answers a Range that it cannot serve in plain text.
-
-    One that is malformed, or asks for too many parts, gets the whole file (RFC 9110, 14.2).
-    """
-
-    @classmethod
-    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
-        try:
-            return super()._parse_range_header(http_range, file_size)
-        except MalformedRangeHeader:
-            return []
-        except RangeNotSatisfiable as error:
-            raise RangeNotSatisfiableError(file_size) from error
 
 
 def _version(

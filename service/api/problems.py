@@ -18,20 +18,20 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from rnn.config import TaskName
-from rnn.errors import ConfigError, DataTooSmallError, InputMismatchError
+from rnn.errors import RnnError
 from service.errors import (
-    DatasetTooSmallError,
     Fault,
     MalformedRequestError,
     MethodNotAllowedError,
-    ModelInputMismatchError,
     NotFoundError,
     RangeNotSatisfiableError,
     ServiceError,
     UnauthenticatedError,
     UnavailableError,
     ValidationError,
+    of_science,
 )
+from service.sweeps.space import DIMENSION_TYPES
 
 MEDIA_TYPE = "application/problem+json"
 ECHO_LIMIT = 200
@@ -60,14 +60,8 @@ def to_service_error(error: Exception) -> ServiceError:
             return _unavailable()
         case DBAPIError() if error.connection_invalidated:
             return _unavailable()
-        case DataTooSmallError():
-            return DatasetTooSmallError(shorten(str(error)))
-        case InputMismatchError():
-            faults = [Fault(("body", *error.location), str(error))] if error.location else []
-            return ModelInputMismatchError(shorten(str(error)), faults=faults)
-        case ConfigError():
-            faults = [Fault(("body", *error.location), str(error))] if error.location else []
-            return ValidationError(shorten(str(error)), faults=faults)
+        case RnnError():
+            return of_science(error) or _internal()
     return _internal()
 
 
@@ -132,10 +126,15 @@ def _validation_error(errors: Sequence[Any]) -> ValidationError:
 
 
 def _place(location: Sequence[str | int]) -> tuple[str | int, ...]:
-    """Without the name of the schema that pydantic puts where `task` chose one of several."""
-    if len(location) > 1 and location[0] == "body" and location[1] in TASK_TAGS:
-        return ("body", *location[2:])
-    return tuple(location)
+    """Without the name of the schema that pydantic puts where one of several was chosen: by `task`
+    for the body itself or for the job in it, by `type` for what a sweep may change."""
+    in_space = location[1:2] == ("space",)
+    return tuple(
+        part
+        for depth, part in enumerate(location)
+        if not (depth in (1, 2) and part in TASK_TAGS)
+        and not (depth == 3 and in_space and part in DIMENSION_TYPES)
+    )
 
 
 def _message(error: dict[str, Any]) -> str:

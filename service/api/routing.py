@@ -8,8 +8,9 @@ strictly, replays a stored answer where there is an Idempotency-Key, and hands o
 
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, params
 from fastapi.dependencies.models import Dependant
@@ -17,6 +18,8 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,7 +37,15 @@ from service.errors import (
     UnsupportedMediaTypeError,
     ValidationError,
 )
-from service.idempotency import HEADER, REPLAYED_HEADER, Reservation, StoredAnswer, read_key
+from service.idempotency import (
+    HEADER,
+    LEASE,
+    LONG_LEASE,
+    REPLAYED_HEADER,
+    Reservation,
+    StoredAnswer,
+    read_key,
+)
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -73,8 +84,9 @@ def requires(*scopes: Scope) -> Any:
 def idempotent(endpoint: Endpoint) -> Endpoint:
     """Marks a POST whose repetition would do more: an Idempotency-Key makes it harmless.
 
-    Its answer is stored as it is, so it must hold no secret. A route with `uploads` calls
-    `answer_once` itself, when it knows what it was sent.
+    Its answer is stored as it is, so it must hold no secret. A route that calls `Once.keep` in the
+    transaction that does the work does it once even if its process is killed. One with `uploads`
+    calls `answer_once` itself, when it knows what it was sent.
     """
     endpoint.__dict__["idempotent"] = True
     return endpoint
@@ -99,6 +111,28 @@ def produces(*media_types: str) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
+class Once:
+    """What an idempotent route has to do with its Idempotency-Key; nothing where there is none."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        self._request, self._response = request, response
+
+    def keep(self, db: Session, view: BaseModel) -> None:
+        """Stores the answer, with the headers so far, in the transaction that does the work.
+
+        Raises IdempotencyInProgressError where another request has taken the key over.
+        """
+        reservation: Reservation | None = getattr(self._request.state, "reservation", None)
+        if reservation is not None:
+            status = self._request.scope["route"].status_code or 200
+            headers = {**self._response.headers, "content-type": "application/json"}
+            body = view.model_dump_json(by_alias=True).encode()
+            reservation.keep(db, StoredAnswer.of(status, body, headers))
+
+
+OnceDep = Annotated[Once, Depends(Once)]
+
+
 class StrictRoute(APIRoute):
     """A route for authenticated subjects. Declaring one without `requires` is an error."""
 
@@ -114,6 +148,8 @@ class StrictRoute(APIRoute):
         self.requirements = tuple(_requirements(self.dependant))
         if not self.requirements:
             raise TypeError(f"{endpoint.__qualname__} does not say what it requires")
+        keeps = any(dependency.call is Once for dependency in self.dependant.dependencies)
+        self.lease = LEASE if keeps else LONG_LEASE
         if isinstance(getattr(self.body_field, "field_info", None), params.Form):
             raise TypeError(f"{endpoint.__qualname__} would hold a form in memory: use @uploads")
         self.query_names = frozenset(
@@ -145,7 +181,7 @@ class StrictRoute(APIRoute):
                 await _read_json(request)
             if self.idempotent and HEADER in request.headers:
                 digest = await _digest(request)
-                return await answer_once(request, digest, lambda: inner(request))
+                return await answer_once(request, digest, lambda: inner(request), self.lease)
             return await inner(request)
 
         return handle
@@ -222,11 +258,15 @@ async def _read_json(request: Request) -> None:
 
 
 async def answer_once(
-    request: Request, digest: str, run: Callable[[], Awaitable[Response]]
+    request: Request,
+    digest: str,
+    run: Callable[[], Awaitable[Response]],
+    lease: timedelta = LONG_LEASE,
 ) -> Response:
     """Runs the first request with this Idempotency-Key, replays its answer to the next.
 
-    `digest` tells whether two requests are the same. Without the header it just runs.
+    `digest` tells whether two requests are the same. Without the header it just runs. A request
+    that has no answer after `lease` is taken for dead.
     """
     key = read_key(request.headers.getlist(HEADER))
     if key is None:
@@ -234,12 +274,13 @@ async def answer_once(
     services: Services = request.app.state.services
     subject: Subject = request.state.subject
     reservation = Reservation(
-        services.database, services.settings, subject.workspace_id, key, digest
+        services.database, services.settings, subject.workspace_id, key, lease
     )
-    stored = await run_in_threadpool(reservation.reserve)
+    stored = await run_in_threadpool(reservation.reserve, digest)
     if stored is not None:
         headers = {**stored.headers, REPLAYED_HEADER: "true"}
         return Response(stored.body, status_code=stored.status, headers=headers)
+    request.state.reservation = reservation
     try:
         response = await run()
     except Exception:

@@ -3,6 +3,7 @@
 ```
 <root>/datasets/<sha256>
 <root>/jobs/<job id>/attempt-<n>/checkpoints/step-<s>/
+<root>/jobs/<job id>/attempt-<n>/checkpoints/part-<first row>-<last>.jsonl  of a prediction
 <root>/jobs/<job id>/attempt-<n>/model/
 <root>/starters/<model id>/ networks that came with the program
 <root>/tmp/                 unfinished files
@@ -155,10 +156,10 @@ class ArtifactStore:
                 found.add(UUID(path.parent.parent.name))
         return sorted(found)
 
-    def remove_checkpoints(self, job_id: UUID) -> None:
-        """Removes those of every attempt; what cannot be removed stays."""
-        for folder in self.job_dir(job_id).glob(f"attempt-*/{CHECKPOINTS}"):
-            shutil.rmtree(folder, ignore_errors=True)
+    def remove_checkpoints(self, job_id: UUID, last_attempt: int) -> None:
+        """Removes those of the attempts up to this one; what cannot be removed stays."""
+        for attempt in range(1, last_attempt + 1):
+            shutil.rmtree(self.checkpoints_dir(job_id, attempt), ignore_errors=True)
 
     def remove_stale_temporaries(self, older_than_seconds: float) -> int:
         """Removes what crashed uploads and trainers left behind; returns how much."""
@@ -166,7 +167,7 @@ class ArtifactStore:
         limit = time.time() - older_than_seconds
         for path in (
             *self._temporary.glob("*"),
-            *self._jobs.glob(f"*/attempt-*/{CHECKPOINTS}/.step-*"),
+            *self._jobs.glob(f"*/attempt-*/{CHECKPOINTS}/.*"),
             *self._jobs.glob("*/attempt-*/.model*"),
         ):
             try:

@@ -20,11 +20,12 @@ from service.commands.output import (
     printable,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Submit trainings, list, follow and cancel them.")
+app = typer.Typer(no_args_is_help=True, help="Submit, list, follow and control trainings.")
 
 Task = Literal["time-series-forecasting", "text-classification", "text-generation"]
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="The job's id.")]
+HOLDS = {"paused": "paused", "after": "waiting for other jobs"}
 FINAL = ("succeeded", "failed", "cancelled")
 # The server shows every five seconds that it is there; a connection silent for longer is dead.
 SILENCE_SECONDS = 30.0
@@ -34,7 +35,7 @@ RECONNECTIONS = 30
 @app.command()
 def submit(
     task: Annotated[Task, typer.Option(help="What to learn.")],
-    dataset: Annotated[UUID, typer.Option(help="Id of an uploaded data set.")],
+    dataset: Annotated[str, typer.Option(help="Id of an uploaded data set, or an alias of one.")],
     model: Annotated[
         str | None, typer.Option(help="Name to publish it under. Without it: the data set's.")
     ] = None,
@@ -57,7 +58,7 @@ def submit(
 ) -> None:
     """Queue a training. Everything that is not set is chosen for the data."""
     body = read_choices(set_ or [])
-    body |= {"task": task, "dataset": str(dataset), "device": device, "priority": priority}
+    body |= {"task": task, "dataset": dataset, "device": device, "priority": priority}
     if model is not None:
         body["model"] = model
     if base_model is not None:
@@ -120,14 +121,38 @@ def follow(job_id: JobId, as_json: AsJson = False) -> None:
 @app.command()
 def cancel(job_id: JobId, as_json: AsJson = False) -> None:
     """Cancel a queued job at once, and a running one within seconds."""
+    _control(job_id, "cancel", as_json=as_json)
+
+
+@app.command()
+def pause(job_id: JobId, as_json: AsJson = False) -> None:
+    """Hold a queued job; a running one is saved first, within seconds."""
+    _control(job_id, "pause", as_json=as_json)
+
+
+@app.command()
+def resume(job_id: JobId, as_json: AsJson = False) -> None:
+    """Let a paused job go on from where it was saved."""
+    _control(job_id, "resume", as_json=as_json)
+
+
+@app.command()
+def retry(job_id: JobId, as_json: AsJson = False) -> None:
+    """Queue a job again that failed or was cancelled; a failed one goes on from its checkpoint."""
+    _control(job_id, "retry", as_json=as_json)
+
+
+def _control(job_id: UUID, action: str, *, as_json: bool) -> None:
     with connect() as client:
-        job = client.post(f"/jobs/{job_id}/cancel", None)
+        job = client.post(f"/jobs/{job_id}/{action}", None)
     if as_json:
         print_json(job)
-    elif job["state"] == "cancelled":
-        typer.echo("Cancelled.")
-    else:
+    elif job["cancel_requested"] and job["state"] == "running":
         typer.echo("The worker is asked to stop it.")
+    elif job["pause_requested"]:
+        typer.echo("The worker is asked to save it.")
+    else:
+        typer.echo(f"The job is {HOLDS.get(job['hold'], job['state'])}.")
 
 
 def read_choices(assignments: list[str]) -> dict[str, Any]:
@@ -187,8 +212,6 @@ def followed_events(client: Client, job_id: UUID) -> Iterator[ServerEvent]:
                     failures = 0
                     last_id = event.id or last_id
                     yield event
-                    if event.name == "state" and event.data["data"]["to"] in FINAL:
-                        return
             if client.get(f"/jobs/{job_id}")["state"] in FINAL:
                 return  # it was over, and all its events were seen
         except ConnectionLostError:

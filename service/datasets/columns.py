@@ -5,7 +5,7 @@ not a finite number is then an error that names it: half-parsed columns are how 
 be trained on nonsense. Times likewise. A missing cell is allowed anywhere and counted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -43,6 +43,7 @@ class Column:
     """What was seen of one column so far."""
 
     name: str
+    known: ColumnType | None = None  # what it holds, where that need not be found out
     filled: int = 0
     nulls: int = 0
     is_list: bool = False
@@ -58,6 +59,8 @@ class Column:
 
     @property
     def type(self) -> ColumnType:
+        if self.known is not None:
+            return self.known
         if self.is_list:
             return "list"
         if self._is_mostly(self.finite + self.numeric_looking, is_numeric_by_name(self.name)):
@@ -100,6 +103,8 @@ class Column:
 
     def error(self) -> tuple[Place, ServiceError] | None:
         """The first cell that does not fit the column's type."""
+        if self.known is not None:
+            return None
         if self.type == "number" and self.finite < self.filled and self.first_odd:
             place, value = self.first_odd
             message = f"{shown(value)} is not a finite number{_hint(value)}"
@@ -132,10 +137,15 @@ def _hint(value: str) -> str:
 
 
 class ColumnScan:
-    """Looks at batches one after the other; memory does not grow with the rows."""
+    """Looks at batches one after the other; memory does not grow with the rows.
 
-    def __init__(self) -> None:
+    Args:
+        known: types of columns, where they need not be found out.
+    """
+
+    def __init__(self, known: Mapping[str, ColumnType] | None = None) -> None:
         self.columns: dict[str, Column] = {}
+        self._known = known or {}
         self.rows = 0
 
     def add(self, batch: Batch) -> None:
@@ -143,7 +153,7 @@ class ColumnScan:
         present = dict.fromkeys(frame.columns)
         for name in present:
             if name not in self.columns:  # JSON Lines: absent from all rows before
-                self.columns[name] = Column(name, nulls=self.rows)
+                self.columns[name] = Column(name, self._known.get(name), nulls=self.rows)
         for name, column in self.columns.items():
             if name not in present:
                 column.nulls += frame.height

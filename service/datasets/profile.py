@@ -11,7 +11,7 @@ import polars as pl
 
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from service.datasets import labels, series, text
-from service.datasets.columns import Column, ColumnScan
+from service.datasets.columns import Column, ColumnScan, ColumnType
 from service.datasets.covariates import code_static_columns
 from service.datasets.formats import Format, detect
 from service.datasets.limits import Limits
@@ -53,6 +53,16 @@ def profile_file(path: Path, filename: str | None, limits: Limits) -> dict[str, 
     }
     duplicates = scan.rows - pl.Series(np.concatenate(digests)).n_unique()
     return _profile(format, scan.rows, columns, parts, duplicates=duplicates)
+
+
+def profile_own(path: Path, types: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Describes a JSON Lines file that this program wrote: what its columns hold is known, no row
+    stands in it twice, and no task is guessed from it."""
+    format = Format("jsonl")
+    scan = ColumnScan(types)
+    for batch in read_batches(path, format, Limits.none()):
+        scan.add(batch)
+    return _profile(format, scan.rows, scan.finish(), dict.fromkeys(TASKS), duplicates=0)
 
 
 def _profile(

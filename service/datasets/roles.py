@@ -4,7 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
+from rnn.config import (
+    ClassificationConfig,
+    ForecastingConfig,
+    GenerationConfig,
+    GenerationData,
+    TaskConfig,
+)
 from rnn.config.forecasting import ForecastingData
 from service.datasets.columns import Column
 from service.datasets.labels import SPLIT_NAMES, LabelRoles
@@ -176,6 +182,18 @@ def assign_columns(config: TaskConfig, profile: Mapping[str, Any]) -> TaskConfig
                 return config
             data = _assign(config.data, profile, "text", _GENERATION)
     return config.model_copy(update={"data": data})
+
+
+def assign_text_column(column: str | None, profile: Mapping[str, Any]) -> str | None:
+    """The column of texts that a caller named, or else that was found; None for plain text.
+
+    Raises as `assign_columns` does.
+    """
+    data = GenerationData(text_column=column)
+    config = GenerationConfig(task="text-generation", data=data)
+    assigned = assign_columns(config, profile)
+    assert isinstance(assigned, GenerationConfig)
+    return assigned.data.text_column
 
 
 # What each column may be of, and whether the task can do without it.

@@ -154,26 +154,93 @@ def _list_values(cell: pl.Series) -> Floats:
     return cell.cast(pl.Float64).to_numpy().astype(np.float64)
 
 
-def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
-    codes: dict[str, int] = {}
-    code_parts: list[Integers] = []
-    time_parts: list[Integers] = []
-    value_parts: list[Floats] = []
-    line_parts: list[Integers] = []
-    static = _StaticCells(roles.static)
-    targets = roles.targets or ((roles.target,) if roles.target else ())
-    for batch in batches:
+@dataclass(frozen=True)
+class LongRows:
+    """Rows of the long form as numbers, in the order of the file.
+
+    Attributes:
+        groups: place of each row's series among the ids.
+        values: [rows, columns] targets, past, then future covariates; NaN where a cell is empty.
+        times: as the file has them, before `LongReader.time_scale`; None without a column.
+        lines: of the file, to be named in an error; only with times.
+        rows: numbers of the rows, likewise; None: they are all of the file.
+    """
+
+    groups: Integers
+    values: Floats
+    times: Integers | None
+    lines: Integers | None
+    rows: Integers | None = None
+
+
+class LongReader:
+    """Reads batches as numbers; keeps what it has seen of ids, static covariates and times."""
+
+    def __init__(self, roles: SeriesRoles) -> None:
+        self.codes: dict[str, int] = {} if roles.series else {"1": 0}
+        self.static = _StaticCells(roles.static)
+        self._roles = roles
+        targets = roles.targets or ((roles.target,) if roles.target else ())
+        self._columns = [*targets, *roles.past, *roles.future]
+        self._times: list[int] = []  # the earliest and the latest
+
+    @property
+    def time_scale(self) -> int | None:
+        """What makes the times microseconds since 1970; None: they are plain numbers, or none."""
+        if self._roles.time_format is not None:
+            return 1
+        return number_to_microseconds(np.array(self._times)) if self._times else None
+
+    def read(self, batch: Batch) -> LongRows:
+        groups = self.groups(batch)
+        values = _table(batch, self._columns)
+        if not self._roles.time:
+            return LongRows(groups, values, None, None)
+        times = _times(batch, self._roles)
+        seen = [*self._times, int(times.min()), int(times.max())]
+        self._times = [min(seen), max(seen)]
+        return LongRows(groups, values, times, np.array(batch.lines, dtype=np.int64))
+
+    def groups(self, batch: Batch) -> Integers:
+        """Of each row the place of its series; takes the static covariates along."""
+        roles = self._roles
+        groups = np.zeros(len(batch.lines), dtype=np.int64)
         if roles.series:
-            code_parts.append(_codes(batch, roles.series, codes))
-        if roles.time:
-            time_parts.append(_times(batch, roles))
-            line_parts.append(np.array(batch.lines, dtype=np.int64))
-        value_parts.append(_table(batch, [*targets, *roles.past, *roles.future]))
-        static.add(batch, code_parts[-1] if roles.series else None)
-    values = np.concatenate(value_parts)
-    ids = list(codes) if roles.series else ["1"]
-    groups = np.concatenate(code_parts) if roles.series else np.zeros(len(values), dtype=np.int64)
-    times = np.concatenate(time_parts) if roles.time else None
+            groups = _codes(batch, roles.series, self.codes)
+        self.static.add(batch, groups)
+        return groups
+
+
+def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
+    reader = LongReader(roles)
+    parts = [reader.read(batch) for batch in batches]
+    rows = LongRows(
+        np.concatenate([part.groups for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        _joined([part.times for part in parts]),
+        _joined([part.lines for part in parts]),
+    )
+    del parts
+    ids = list(reader.codes)
+    static = reader.static.of_series(range(len(ids)))
+    return assemble(rows, ids, static, roles, time_scale=reader.time_scale)
+
+
+def _joined(parts: Sequence[Integers | None]) -> Integers | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None
+
+
+def assemble(
+    found: LongRows,
+    ids: list[str],
+    static: list[list[str | None]],
+    roles: SeriesRoles,
+    *,
+    time_scale: int | None,
+) -> SeriesTable:
+    """The series of rows, each of which is of one of `ids`; raises as `read_series` does."""
+    groups, values, times = found.groups, found.values, found.times
     # Stable, so rows without a time column keep the order of the file.
     order = np.argsort(groups, kind="stable") if times is None else np.lexsort((times, groups))
     groups, values = groups[order], values[order]
@@ -181,15 +248,11 @@ def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
         times = times[order]
         twice = (np.diff(groups) == 0) & (np.diff(times) == 0)
         if twice.any():
-            raise _twice(order, twice, np.concatenate(line_parts), ids, groups, roles)
+            raise _twice(order, twice, found, ids, roles)
+        times *= time_scale or 1
     cuts = np.flatnonzero(np.diff(groups)) + 1
-    dates = roles.time_format is not None
-    if times is not None and not dates:
-        scale = number_to_microseconds(times)
-        dates, times = scale is not None, times * (scale or 1)
-    target_values, past, future = np.split(
-        values, [len(targets), len(targets) + len(roles.past)], axis=1
-    )
+    targets = len(roles.targets) or (1 if roles.target else 0)
+    target_values, past, future = np.split(values, [targets, targets + len(roles.past)], axis=1)
     if not targets:
         target_values = np.full((len(values), 1), np.nan)
     each = np.split(target_values, cuts)
@@ -197,10 +260,10 @@ def _read_long(batches: Iterable[Batch], roles: SeriesRoles) -> SeriesTable:
         ids,
         [series[:, 0].copy() for series in each],
         None if times is None else np.split(times, cuts),
-        times_are_dates=dates,
+        times_are_dates=time_scale is not None,
         past=np.split(past, cuts),
         future=np.split(future, cuts),
-        static=static.of_series(len(ids)),
+        static=static,
     )
     return _of_each_target(table, roles, each) if roles.targets else table
 
@@ -232,14 +295,9 @@ class _StaticCells:
         # Of each column by the number of the series: the cell, and the row that it stands on.
         self._found: dict[str, dict[int, tuple[str, int]]] = {column: {} for column in columns}
 
-    def add(self, batch: Batch, codes: Integers | None) -> None:
+    def add(self, batch: Batch, codes: Integers) -> None:
         for column, found in self._found.items():
-            frame = pl.DataFrame(
-                {
-                    "code": np.zeros(len(batch.lines), dtype=np.int64) if codes is None else codes,
-                    "cell": _column(batch, column),
-                }
-            ).with_row_index()
+            frame = pl.DataFrame({"code": codes, "cell": _column(batch, column)}).with_row_index()
             different = frame.drop_nulls().unique(["code", "cell"], keep="first")
             for index, code, cell in different.sort("index").iter_rows():
                 place = batch.place(index, column)
@@ -251,34 +309,35 @@ class _StaticCells:
                     )
                     raise wrong(DatasetUnparseableError, place, message)
 
-    def of_series(self, count: int) -> list[list[str | None]]:
+    def of_series(self, numbers: Iterable[int]) -> list[list[str | None]]:
         """Of each series the cells in the order of the columns; None where all were empty."""
         return [
             [found[number][0] if number in found else None for found in self._found.values()]
-            for number in range(count)
+            for number in numbers
         ]
 
 
 def _twice(
     order: Integers,
     twice: NDArray[np.bool_],
-    lines: Integers,
+    found: LongRows,
     ids: list[str],
-    groups: Integers,
     roles: SeriesRoles,
 ) -> Exception:
     """The error for the second row, in the file's order, of a time that stands twice."""
+    assert found.lines is not None
+    numbers = np.arange(1, len(order) + 1) if found.rows is None else found.rows
     pairs = np.flatnonzero(twice)
     later = np.maximum(order[pairs], order[pairs + 1])
     first = int(later.argmin())
     row = int(later[first])
     other = int(min(order[pairs[first]], order[pairs[first] + 1]))
-    of = f" of series {shown(ids[int(groups[pairs[first]])])}" if roles.series else ""
+    of = f" of series {shown(ids[int(found.groups[row])])}" if roles.series else ""
     hint = "" if roles.series else "; name the column of the series' ids series_id if there is one"
     return wrong(
         DatasetUnparseableError,
-        Place(row + 1, int(lines[row]), roles.time),
-        f"the same time stands on row {other + 1}{of}{hint}",
+        Place(int(numbers[row]), int(found.lines[row]), roles.time),
+        f"the same time stands on row {int(numbers[other])}{of}{hint}",
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from service.db.paging import PageRequest, read_page
-from service.db.tables import Dataset, Job
+from service.db.tables import Dataset, DatasetAlias, Job
 from service.errors import ConflictError, NotFoundError
 from service.jobs.states import JobState
 
@@ -39,10 +39,19 @@ def create_dataset(
 
 
 def get_dataset(
-    db: Session, workspace_id: UUID, dataset_id: UUID, *, for_update: bool = False
+    db: Session,
+    workspace_id: UUID,
+    dataset_id: UUID,
+    *,
+    for_update: bool = False,
+    keep: bool = False,
 ) -> Dataset:
-    """Raises NotFoundError for one that is deleted or of another workspace."""
-    dataset = db.get(Dataset, dataset_id, with_for_update=for_update or None)
+    """Raises NotFoundError for one that is deleted or of another workspace.
+
+    With `keep` it is not deleted before this transaction has ended.
+    """
+    lock = {"read": True} if keep else for_update or None
+    dataset = db.get(Dataset, dataset_id, with_for_update=lock)
     if dataset is None or dataset.workspace_id != workspace_id or dataset.deleted_at is not None:
         raise NotFoundError("There is no such data set.")
     return dataset
@@ -59,7 +68,7 @@ def list_datasets(
 def delete_dataset(db: Session, workspace_id: UUID, dataset_id: UUID) -> None:
     """Hides it; the bytes stay for the lineage of the models that were trained on it.
 
-    Raises ConflictError while a job that is queued or running uses it.
+    Raises ConflictError while an alias points at it, or a job that is queued or running uses it.
     """
     dataset = get_dataset(db, workspace_id, dataset_id, for_update=True)
     job = db.scalar(
@@ -69,6 +78,11 @@ def delete_dataset(db: Session, workspace_id: UUID, dataset_id: UUID) -> None:
     )
     if job is not None:
         raise ConflictError(f"Job {job} uses this data set; cancel it or wait for its end.")
+    alias = db.scalar(
+        select(DatasetAlias.alias).where(DatasetAlias.dataset_id == dataset_id).limit(1)
+    )
+    if alias is not None:
+        raise ConflictError(f"The alias {alias!r} points at this data set; move or delete that.")
     dataset.deleted_at = func.now()
 
 

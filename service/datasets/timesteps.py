@@ -27,7 +27,11 @@ def read_job_series(
 ) -> SeriesTable:
     """The series of a file as a job reads them; raises as `series.read_series` does, and
     ValidationError for gaps that are too long to be filled."""
-    table = read_series(batches, roles)
+    return as_job_reads(read_series(batches, roles), roles, data)
+
+
+def as_job_reads(table: SeriesTable, roles: SeriesRoles, data: ForecastingData) -> SeriesTable:
+    """Likewise, of series that are read already."""
     if data.calendar and table.times is not None and table.times_are_dates and not roles.wide:
         found = data.frequency or frequency(table.times)[0]
         if found is not None and is_frequency(found):

@@ -86,6 +86,19 @@ class Dataset(InWorkspace, Base):
     deleted_at: Mapped[datetime | None]
 
 
+class DatasetAlias(InWorkspace, Base):
+    """A movable name of a data set."""
+
+    __tablename__ = "dataset_aliases"
+    __table_args__ = (UniqueConstraint("workspace_id", "alias"),)
+
+    alias: Mapped[str]
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
+    moved_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+# Of a job's row: it is a trial that waits or runs.
+UNFINISHED_TRIAL = text("sweep_id IS NOT NULL AND state IN ('queued', 'running')")
 # Of a job's row: a worker may take it.
 CLAIMABLE = text("state = 'queued' AND paused_at IS NULL AND NOT blocked")
 
@@ -98,6 +111,7 @@ class Job(InWorkspace, Base):
         CheckConstraint(
             "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"
         ),
+        CheckConstraint("kind IN ('training', 'prediction')", name="jobs_kind"),
         Index(
             "jobs_claim",
             "workspace_id",
@@ -107,22 +121,40 @@ class Job(InWorkspace, Base):
             postgresql_where=CLAIMABLE,
         ),
         Index(
-            "jobs_queued",
-            "queue",
+            "jobs_waiting", "queue", text("priority DESC"), "id", postgresql_where=CLAIMABLE
+        ),
+        Index(
+            "jobs_preempting",
             text("priority DESC"),
             "id",
-            postgresql_where="state = 'queued'",
+            postgresql_where=f"{CLAIMABLE} AND preempts",
         ),
         Index("jobs_deadline", "deadline", postgresql_where="state IN ('queued', 'running')"),
         Index("jobs_lease", "lease_expires_at", postgresql_where="state = 'running'"),
         Index("jobs_running_by_workspace", "workspace_id", postgresql_where="state = 'running'"),
+        Index(
+            "jobs_trial",
+            "sweep_id",
+            "trial",
+            unique=True,
+            postgresql_where="sweep_id IS NOT NULL",
+        ),
+        Index(
+            "jobs_unfinished_trials",
+            "sweep_id",
+            postgresql_where=UNFINISHED_TRIAL,
+        ),
+        Index("jobs_trained", "sweep_id", postgresql_where="trained IS NOT NULL"),
     )
 
     task: Mapped[str]
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
-    model_name: Mapped[str]
-    config: Mapped[dict[str, Any]]  # resolved: rnn.config.TaskConfig, nothing left to guess
-    base: Mapped[dict[str, Any] | None]  # service.registry.bases.BaseRecord: what it starts from
+    kind: Mapped[str] = mapped_column(server_default=text("'training'"))  # jobs.kinds.JobKind
+    model_name: Mapped[str]  # that it makes, or predicts with
+    # Resolved: rnn.config.TaskConfig or batches.config.BatchConfig, nothing left to guess.
+    config: Mapped[dict[str, Any]]
+    # service.registry.bases.BaseRecord: what it starts from, or predicts with.
+    base: Mapped[dict[str, Any] | None]
     device: Mapped[str]  # auto | cpu | cuda, as asked
     queue: Mapped[str]  # cpu | gpu: which workers may claim it
     priority: Mapped[int] = mapped_column(server_default=text("0"))
@@ -142,13 +174,51 @@ class Job(InWorkspace, Base):
     blocked: Mapped[bool] = mapped_column(server_default=text("false"))  # by `job_dependencies`
     preempts: Mapped[bool] = mapped_column(server_default=text("false"))
     deadline: Mapped[datetime | None]
+    sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey("sweeps.id"))
+    trial: Mapped[int | None]  # its number in the sweep, from 0
+    told_seq: Mapped[int | None]  # of a trial: the last event that the sweep has heard of
+    trained: Mapped[dict[str, Any] | None]  # of a trial: service.jobs.endings.TrialNetwork
+    result_dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id"))
     checkpoint: Mapped[dict[str, Any] | None]  # service.jobs.progress.Checkpoint
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     error: Mapped[dict[str, Any] | None]  # type, detail
     last_event_seq: Mapped[int] = mapped_column(server_default=text("0"))
-    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())  # or let go again
     started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Sweep(InWorkspace, Base):
+    """Many jobs that differ in a few choices; the best one's network is published."""
+
+    __tablename__ = "sweeps"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('running', 'succeeded', 'failed', 'cancelled')", name="sweeps_state"
+        ),
+        Index("sweeps_running", "id", postgresql_where="state = 'running'"),
+    )
+
+    task: Mapped[str]
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
+    model_name: Mapped[str]
+    job: Mapped[dict[str, Any]]  # service.jobs.requests.JobRequest: its data set and base are fixed
+    space: Mapped[dict[str, Any]]  # service.sweeps.space.Space
+    metric: Mapped[str]
+    direction: Mapped[str]  # minimize | maximize
+    sampler: Mapped[str]  # tpe | random | grid
+    pruner: Mapped[str]  # none | median | asha
+    max_trials: Mapped[int]
+    parallel: Mapped[int | None]  # null: as many trials as there are slots
+    max_minutes: Mapped[int | None]
+    seed: Mapped[int]
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+
+    state: Mapped[str] = mapped_column(server_default=text("'running'"))
+    complete: Mapped[bool] = mapped_column(server_default=text("false"))  # no trial is added
+    importance: Mapped[dict[str, Any] | None]  # share of each choice, once there are enough trials
+    error: Mapped[dict[str, Any] | None]  # type, detail: why it failed, or added no more trials
     finished_at: Mapped[datetime | None]
 
 
@@ -184,6 +254,7 @@ class JobAttempt(Base):
     """One execution of a job."""
 
     __tablename__ = "job_attempts"
+    __table_args__ = (Index("job_attempts_ended", "ended_at"),)
 
     job_id: Mapped[UUID] = mapped_column(
         ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
@@ -210,6 +281,35 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     stopped_at: Mapped[datetime | None]
+
+
+class Schedule(InWorkspace, Base):
+    """A job that is submitted again and again: at the times of `cron`, in `timezone`."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "name"),
+        Index("schedules_due", "next_run_at", postgresql_where=text("next_run_at IS NOT NULL")),
+    )
+
+    name: Mapped[str]
+    cron: Mapped[str]  # five fields
+    timezone: Mapped[str]  # IANA
+    job: Mapped[dict[str, Any]]  # service.jobs.requests.JobRequest, as it was given
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+    next_run_at: Mapped[datetime | None]  # null: it is not enabled
+    last_run_at: Mapped[datetime | None]  # when `last_job_id` was submitted
+    last_job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    last_error: Mapped[dict[str, Any] | None]  # why the last time made no job: type, detail, at
+
+
+class Heartbeat(Base):
+    """When a process of which there need only be one was last at work."""
+
+    __tablename__ = "heartbeats"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Model(InWorkspace, Base):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from service.log_files import previous, read_end
+
 LAUNCHER = Path(__file__).with_name("launch.py")
 TAIL_LINES = 12
 
@@ -30,15 +32,13 @@ def launch_command(
 def rotate(log_path: Path) -> None:
     """Keeps the log of the previous start beside the new one."""
     if log_path.exists():
-        log_path.replace(log_path.with_name(log_path.name + ".1"))
+        log_path.replace(previous(log_path))
 
 
 def tail(log_path: Path, lines: int = TAIL_LINES) -> str:
     """The last lines of a log, for a person who has to find out why a program ended."""
     try:
-        with log_path.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
-            text = log.read().decode("utf-8", "replace")
+        text, _ = read_end(log_path, 8192)
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])

@@ -21,10 +21,12 @@ from service.embedded.folders import private_folder
 from service.embedded.instance import Instance
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.redis import EmbeddedRedis
+from service.log_files import keep_end
 from service.settings import Settings, describe
 
 READY_TIMEOUT_SECONDS = 120.0
 WATCH_INTERVAL_SECONDS = 0.2
+LOGS_INTERVAL_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 STEADY_SECONDS = 60.0  # after so long without an end, the next one waits the shortest time again
@@ -100,6 +102,7 @@ class Supervisor:
         for name in ("logs", "run", "artifacts"):
             private_folder(folder / name)
         self._logs, self._run = folder / "logs", folder / "run"
+        self._logs_at = 0.0
         for log in self._logs.glob("*.log"):
             rotate(log)
         self._postgres = EmbeddedPostgres(folder, instance.runtime)
@@ -160,6 +163,10 @@ class Supervisor:
         """Starts again whatever ends, for ever."""
         while True:
             now = time.monotonic()
+            if now >= self._logs_at:
+                self._logs_at = now + LOGS_INTERVAL_SECONDS
+                for log in self._logs.glob("*.log"):
+                    keep_end(log, self._settings.max_log_bytes)
             for part in self._parts:
                 if part.child.running():
                     continue

@@ -9,13 +9,13 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Row,
     Text,
     false,
     func,
     literal,
     or_,
     select,
-    text,
     true,
     update,
 )
@@ -71,30 +71,24 @@ def claim(
 ) -> Claim | None:
     """Takes the best queued job: by priority, then the workspace with the fewest running, then age.
 
-    Each workspace with a job that may run offers its best one; what all the others have queued is
-    not looked at. Rows that another worker is claiming at this moment are passed over, not waited
-    for.
+    Each workspace with a job that may run offers the best one of each queue; what all the others
+    have queued is not looked at. Rows that another worker is claiming at this moment are passed
+    over, not waited for.
     """
-    for workspace_id in _offering(db, queues):
-        if not quotas.may_run(db, workspace_id, defaults):
-            continue
-        found = db.execute(
-            select(Job, Dataset.sha256, Dataset.profile)
-            .join(Dataset, Dataset.id == Job.dataset_id)
-            .where(Job.workspace_id == workspace_id, Job.queue.in_(queues), CLAIMABLE)
-            .order_by(Job.priority.desc(), Job.id)
-            .limit(1)
-            .with_for_update(of=Job, skip_locked=True)
-            .execution_options(populate_existing=True)
-        ).first()
-        if found is not None:
-            return _claimed(db, *found, worker_id=worker_id, lease_seconds=lease_seconds)
+    for workspace, queue in _offers(db, queues):
+        with db.begin_nested() as turn:
+            if quotas.may_run(db, workspace, defaults):
+                found = _best(db, workspace.id, queue)
+                if found is not None:
+                    return _claimed(db, *found, worker_id=worker_id, lease_seconds=lease_seconds)
+            turn.rollback()  # gives the lock of its quota back: nobody waits for a second one
     return None
 
 
-def _offering(db: Session, queues: Sequence[str]) -> Sequence[UUID]:
-    """The workspaces with a job that may run, in the order in which they are served."""
-    served = func.unnest(literal(list(queues), ARRAY(Text))).table_valued("queue").render_derived("served")
+def _offers(db: Session, queues: Sequence[str]) -> Sequence[Row[Workspace, str]]:
+    """The workspaces with a job in one of the queues that may run, in the order of their turns."""
+    names = func.unnest(literal(list(queues), ARRAY(Text)))
+    served = names.table_valued("queue").render_derived("served")
     best = (
         select(Job.id, Job.priority)
         .where(Job.workspace_id == Workspace.id, Job.queue == served.c.queue, CLAIMABLE)
@@ -107,14 +101,25 @@ def _offering(db: Session, queues: Sequence[str]) -> Sequence[UUID]:
         .where(Job.workspace_id == Workspace.id, Job.state == JobState.RUNNING)
         .scalar_subquery()
     )
-    offers = db.execute(
-        select(Workspace.id, best.c.priority, running.label("running"), best.c.id)
-        .select_from(Workspace)
+    return db.execute(
+        select(Workspace, served.c.queue)
         .join(served, true())
         .join(best, true())
-        .order_by(best.c.priority.desc(), text("running"), best.c.id)
+        .order_by(best.c.priority.desc(), running, best.c.id)
+        .execution_options(populate_existing=True)
     ).all()
-    return list(dict.fromkeys(offer[0] for offer in offers))
+
+
+def _best(db: Session, workspace_id: UUID, queue: str) -> Row[Job, str, dict[str, Any]] | None:
+    return db.execute(
+        select(Job, Dataset.sha256, Dataset.profile)
+        .join(Dataset, Dataset.id == Job.dataset_id)
+        .where(Job.workspace_id == workspace_id, Job.queue == queue, CLAIMABLE)
+        .order_by(Job.priority.desc(), Job.id)
+        .limit(1)
+        .with_for_update(of=Job, skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).first()
 
 
 def _claimed(
@@ -148,7 +153,7 @@ def _claimed(
 
 
 def heartbeat(db: Session, attempt: Attempt, *, lease_seconds: float) -> Lease:
-    """Prolongs the lease and answers whether somebody asked to cancel."""
+    """Prolongs the lease and answers whether the trainer shall stop."""
     row = db.execute(
         update(Job)
         .where(

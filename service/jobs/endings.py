@@ -4,13 +4,16 @@ A cancel that was accepted before the end wins over every other ending, so the c
 answered 202 never sees the model published after all.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, func, literal, null, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, func, literal, null, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from service.artifacts.store import ArtifactStore
+from service.datasets.store import create_dataset, lock_bytes
 from service.db.tables import Job
 from service.jobs.states import NOTHING_TO_RESUME, JobState
 from service.jobs.transitions import Attempt, lock, move
@@ -27,11 +30,43 @@ class Trained(NamedTuple):
     progress: dict[str, Any]
 
 
+class TrialNetwork(TypedDict):
+    """What a trial's row keeps until its sweep publishes the network or removes it."""
+
+    path: str  # relative to the artifact folder
+    sha256: str
+    parameters: int
+    code_version: str
+    attempt: int
+
+
 def finish(db: Session, attempt: Attempt, trained: Trained, *, code_version: str) -> JobState:
-    """Makes the job `succeeded` and registers its model version, in one transaction."""
+    """Makes the job `succeeded` and registers its model version, in one transaction.
+
+    That of a trial is registered by its sweep, if it is the best one.
+    """
     job = lock(db, attempt)
     if job.cancel_requested_at is not None:
         return _cancel(db, attempt)
+    values = {"metrics": trained.metrics, "progress": trained.progress, "error": None}
+    if job.sweep_id is not None:
+        network = TrialNetwork(
+            path=trained.artifact_path,
+            sha256=trained.artifact_sha256,
+            parameters=trained.parameters,
+            code_version=code_version,
+            attempt=attempt.number,
+        )
+        move(
+            db,
+            attempt,
+            JobState.RUNNING,
+            JobState.SUCCEEDED,
+            "finished",
+            values={**values, "trained": network},
+            detail={"metrics": trained.metrics},
+        )
+        return JobState.SUCCEEDED
     version = register_version(
         db,
         job=job,
@@ -48,8 +83,58 @@ def finish(db: Session, attempt: Attempt, trained: Trained, *, code_version: str
         JobState.RUNNING,
         JobState.SUCCEEDED,
         "finished",
-        values={"metrics": trained.metrics, "progress": trained.progress, "error": None},
+        values=values,
         detail={"model": job.model_name, "version": version.version, "metrics": trained.metrics},
+    )
+    return JobState.SUCCEEDED
+
+
+class Predicted(NamedTuple):
+    """What a successful prediction of a data set hands over."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    profile: dict[str, Any]
+    metrics: dict[str, Any]
+    progress: dict[str, Any]
+
+
+def finish_prediction(
+    db: Session, attempt: Attempt, predicted: Predicted, artifacts: ArtifactStore
+) -> JobState:
+    """Makes the job `succeeded` and what it wrote a data set of the workspace, in one transaction.
+
+    May be repeated where the commit failed: the file has its place then, and the row has not.
+    """
+    job = lock(db, attempt)
+    if job.cancel_requested_at is not None:
+        return _cancel(db, attempt)
+    lock_bytes(db, predicted.sha256)
+    dataset = create_dataset(
+        db,
+        job.workspace_id,
+        name=job.config["name"],
+        filename=None,
+        size_bytes=predicted.size_bytes,
+        sha256=predicted.sha256,
+        profile=predicted.profile,
+    )
+    if predicted.path.exists():
+        artifacts.keep_dataset(predicted.path, predicted.sha256)
+    move(
+        db,
+        attempt,
+        JobState.RUNNING,
+        JobState.SUCCEEDED,
+        "finished",
+        values={
+            "metrics": predicted.metrics,
+            "progress": predicted.progress,
+            "error": None,
+            "result_dataset_id": dataset.id,
+        },
+        detail={"dataset": str(dataset.id), "metrics": predicted.metrics},
     )
     return JobState.SUCCEEDED
 
@@ -74,7 +159,7 @@ def fail(db: Session, attempt: Attempt, error_type: str, detail: str) -> JobStat
 
 def release(db: Session, attempt: Attempt) -> JobState:
     """Ends an attempt whose trainer stopped because it was asked to: cancelled, too late, paused,
-    preempted, or drained."""
+    preempted, or else drained, as where a pause was taken back while the trainer stopped."""
     job = lock(db, attempt)
     if job.cancel_requested_at is not None:
         return _cancel(db, attempt)
@@ -95,59 +180,72 @@ def crash(db: Session, attempt: Attempt, detail: str, *, max_crashes: int) -> Jo
     return _give_up_or_requeue(db, lock(db, attempt), "crashed", detail, max_crashes)
 
 
-def expire_leases(
-    db: Session, *, max_crashes: int, limit: int = 100
-) -> list[tuple[UUID, JobState]]:
-    """Ends the attempts of workers that are not heard of any more; returns each job's new state."""
-    jobs = db.scalars(
-        select(Job)
-        .where(Job.state == JobState.RUNNING, Job.lease_expires_at < func.clock_timestamp())
-        .order_by(Job.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    detail = "its worker was not heard of until the lease ran out"
-    return [
-        (job.id, _give_up_or_requeue(db, job, "lease_expired", detail, max_crashes)) for job in jobs
-    ]
+def expire_lease(db: Session, *, max_crashes: int) -> tuple[UUID, JobState] | None:
+    """Ends the attempt of a worker that is not heard of any more; returns the job's new state.
 
-
-def expire_deadlines(db: Session, *, limit: int = 100) -> Sequence[UUID]:
-    """Fails the waiting jobs whose deadline has passed; the running ones are their workers'."""
-    jobs = db.scalars(
-        select(Job)
-        .where(Job.state == JobState.QUEUED, Job.deadline < func.clock_timestamp())
-        .order_by(Job.deadline)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    for job in jobs:
-        _miss_deadline(db, job)
-    return [job.id for job in jobs]
-
-
-def forget_checkpoints(db: Session, job_ids: Sequence[UUID], *, limit: int) -> Sequence[UUID]:
-    """Those of the jobs, at most `limit`, whose checkpoints nobody will resume from any more.
-
-    Their rows name none after this, so the folders may go after the commit.
+    None where there is none. One a transaction, as in `expire_deadline`: see
+    `service.jobs.transitions` on the order of locks.
     """
-    over = db.scalars(
+    job = _lock_first(
+        db,
+        (Job.state == JobState.RUNNING, Job.lease_expires_at < func.clock_timestamp()),
+        Job.lease_expires_at,
+    )
+    if job is None:
+        return None
+    detail = "its worker was not heard of until the lease ran out"
+    return job.id, _give_up_or_requeue(db, job, "lease_expired", detail, max_crashes)
+
+
+def expire_deadline(db: Session) -> UUID | None:
+    """Fails a waiting job whose deadline has passed; the running ones are their workers'."""
+    job = _lock_first(
+        db,
+        (Job.state == JobState.QUEUED, Job.deadline < func.clock_timestamp()),
+        Job.deadline,
+    )
+    if job is None:
+        return None
+    _miss_deadline(db, job)
+    return job.id
+
+
+def _lock_first(
+    db: Session, conditions: Iterable[ColumnElement[bool]], order: InstrumentedAttribute[Any]
+) -> Job | None:
+    """Passes over rows that somebody else has locked."""
+    return db.scalar(
+        select(Job)
+        .where(*conditions)
+        .order_by(order)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+
+
+def forget_checkpoints(db: Session, job_ids: Sequence[UUID], *, limit: int) -> Sequence[Attempt]:
+    """The last attempts of those of the jobs, at most `limit`, that nobody will resume any more.
+
+    Their rows name no checkpoint after this, so the folders of these attempts and of those before
+    may go after the commit. Not those of later ones: somebody may have such a job tried again.
+    """
+    over = (
         select(Job.id)
         .where(
             Job.id == any_(literal(list(job_ids), ARRAY(Uuid))), Job.state.in_(NOTHING_TO_RESUME)
         )
         .order_by(Job.id)
         .limit(limit)
-    ).all()
-    db.execute(
+    )
+    forgotten = db.execute(
         update(Job)
-        .where(Job.id.in_(over), Job.checkpoint.is_not(null()))
+        .where(Job.id.in_(over), Job.state.in_(NOTHING_TO_RESUME))
         .values(checkpoint=null())
+        .returning(Job.id, Job.attempt)
         .execution_options(synchronize_session=False)
     )
-    return over
+    return sorted((Attempt(*row) for row in forgotten), key=lambda attempt: attempt.job_id)
 
 
 def _give_up_or_requeue(

@@ -1,43 +1,41 @@
 """When jobs are expected to start and to end, from what was measured."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.db.tables import Job, Worker
+from service.db.tables import Job, JobAttempt, Worker
 from service.jobs.states import JobState
 from service.jobs.workers import SERVES, is_live
 
-RECENT_JOBS = 50  # whose mean time stands for that of the jobs ahead
+RECENT_ATTEMPTS = 200  # that were finished: their mean time stands for that of the jobs ahead
 
 
 class Queue(NamedTuple):
     """What is known of those who serve a queue, for a guess at the wait in it.
 
     Attributes:
-        slots: of live workers.
-        running: jobs in them.
-        remaining_seconds: of all of these together, as far as their rates tell.
-        job_seconds: mean time of recent jobs; None: there were none.
+        free_in_seconds: for each slot of a live worker, in order; infinite where nothing tells.
+        job_seconds: mean time of recent attempts; infinite where there were none.
     """
 
-    slots: int
-    running: int
-    remaining_seconds: float
-    job_seconds: float | None
+    free_in_seconds: Sequence[float]
+    job_seconds: float
 
     def wait_seconds(self, position: int) -> float | None:
-        """Until the job at this position (1: the next) is started; None where nothing tells."""
-        if not self.slots:
+        """Until the job at this position (1: the next) is started; None where nothing tells.
+
+        The slots are taken in turns, and each turn is a job of the mean time.
+        """
+        slots = len(self.free_in_seconds)
+        if not slots:
             return None
-        ahead = position - 1
-        if self.running + ahead < self.slots:
-            return 0.0
-        if ahead and self.job_seconds is None:
-            return None
-        return (self.remaining_seconds + ahead * (self.job_seconds or 0.0)) / self.slots
+        turns, slot = divmod(position - 1, slots)
+        wait = self.free_in_seconds[slot] + (turns * self.job_seconds if turns else 0.0)
+        return wait if math.isfinite(wait) else None
 
 
 def remaining_seconds(job: Job) -> float | None:
@@ -48,12 +46,15 @@ def remaining_seconds(job: Job) -> float | None:
     return float((job.progress["total_steps"] - job.progress["step"]) / rate)
 
 
-def queues_now(db: Session, names: Iterable[str], *, live_seconds: float) -> dict[str, Queue]:
+def queues_now(db: Session, names: Collection[str], *, live_seconds: float) -> dict[str, Queue]:
     """What is known of the named queues at this moment."""
-    return {name: _queue(db, name, live_seconds) for name in names}
+    if not names:
+        return {}
+    means = _mean_seconds(db)
+    return {name: _queue(db, name, means.get(name, math.inf), live_seconds) for name in names}
 
 
-def _queue(db: Session, name: str, live_seconds: float) -> Queue:
+def _queue(db: Session, name: str, job_seconds: float, live_seconds: float) -> Queue:
     servers = [queue for queue, served in SERVES.items() if name in served]
     serving: Any = (Worker.queue.in_(servers), is_live(live_seconds))
     slots = db.scalar(select(func.coalesce(func.sum(Worker.slots), 0)).where(*serving))
@@ -62,20 +63,29 @@ def _queue(db: Session, name: str, live_seconds: float) -> Queue:
         .join(Worker, Worker.id == Job.worker_id)
         .where(Job.state == JobState.RUNNING, *serving)
     ).all()
-    recent = (
-        select(Job.finished_at - Job.started_at)
-        .where(Job.state == JobState.SUCCEEDED, Job.queue == name)
-        .order_by(Job.id.desc())
-        .limit(RECENT_JOBS)
-        .subquery()
-    )
-    mean = db.scalar(select(func.extract("epoch", func.avg(recent.c[0]))))
-    job_seconds = None if mean is None else float(mean)
-    remaining = [_remaining(job, job_seconds) for job in running]
-    return Queue(int(slots or 0), len(running), sum(remaining), job_seconds)
+    busy = [_remaining(job, job_seconds) for job in running]
+    idle = [0.0] * (int(slots or 0) - len(busy))
+    return Queue(sorted(idle + busy), job_seconds)
 
 
-def _remaining(job: Job, job_seconds: float | None) -> float:
+def _remaining(job: Job, job_seconds: float) -> float:
     """One that has no rate yet has just begun."""
     measured = remaining_seconds(job)
-    return (job_seconds or 0.0) if measured is None else measured
+    return job_seconds if measured is None else measured
+
+
+def _mean_seconds(db: Session) -> dict[str, float]:
+    """How long recent attempts took that ended with a model, by the queue of their jobs."""
+    recent = (
+        select(JobAttempt.job_id, (JobAttempt.ended_at - JobAttempt.started_at).label("took"))
+        .where(JobAttempt.ended_at.is_not(None), JobAttempt.outcome == "finished")
+        .order_by(JobAttempt.ended_at.desc())
+        .limit(RECENT_ATTEMPTS)
+        .subquery()
+    )
+    means = db.execute(
+        select(Job.queue, func.extract("epoch", func.avg(recent.c.took)))
+        .join(recent, recent.c.job_id == Job.id)
+        .group_by(Job.queue)
+    )
+    return {queue: float(seconds) for queue, seconds in means}

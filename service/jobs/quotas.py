@@ -3,11 +3,12 @@
 The server's settings are the default; a workspace's row may say otherwise, limit by limit.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from service.db.tables import Job, JobAttempt, Workspace
@@ -15,6 +16,7 @@ from service.errors import QuotaExceededError
 from service.jobs.states import JobState
 from service.settings import Settings
 
+DEFAULT = "default"
 PERIOD = timedelta(hours=24)
 
 
@@ -38,14 +40,13 @@ def quota_of(workspace: Workspace, defaults: Quota) -> Quota:
     return defaults._replace(**workspace.quota)
 
 
-def set_quota(db: Session, workspace: Workspace, changes: dict[str, Any]) -> Quota:
-    """Gives a workspace limits of its own: a number, None for no limit.
-
-    Limits that are not named stay as they are; returns those that are its own.
-    """
-    workspace.quota = {**workspace.quota, **changes}
+def set_quota(db: Session, workspace: Workspace, changes: Mapping[str, int | str | None]) -> None:
+    """Gives a workspace limits of its own, each a number, None for none, or `DEFAULT` for that of
+    the settings. Those that are not named stay as they are."""
+    db.refresh(workspace, with_for_update={"key_share": True})
+    limits = {**workspace.quota, **changes}
+    workspace.quota = {name: limit for name, limit in limits.items() if limit != DEFAULT}
     db.flush()
-    return UNLIMITED._replace(**workspace.quota)
 
 
 def require_room(db: Session, workspace: Workspace, defaults: Quota) -> None:
@@ -69,31 +70,37 @@ def require_room(db: Session, workspace: Workspace, defaults: Quota) -> None:
             )
 
 
-def may_run(db: Session, workspace_id: UUID, defaults: Quota) -> bool:
+def may_run(db: Session, workspace: Workspace, defaults: Quota) -> bool:
     """Whether the workspace may have one more job running.
 
-    Where its number is limited, the row of the workspace is locked: claims of one workspace come
+    Where their number is limited, the row of the workspace is locked: claims of one workspace come
     one after the other, so that they do not pass the limit together.
     """
-    workspace = db.get_one(Workspace, workspace_id)
     quota = quota_of(workspace, defaults)
     if quota.running is not None:
-        db.execute(
-            select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(key_share=True)
-        )
-        if _count(db, workspace_id, JobState.RUNNING) >= quota.running:
+        locked = select(Workspace.id).where(Workspace.id == workspace.id)
+        db.execute(locked.with_for_update(key_share=True))
+        if _count(db, workspace.id, JobState.RUNNING) >= quota.running:
             return False
+    return has_minutes(db, workspace.id, quota)
+
+
+def has_minutes(db: Session, workspace_id: UUID, quota: Quota) -> bool:
+    """Whether the workspace has trained for less than it may."""
     return quota.minutes is None or minutes_used(db, workspace_id) < quota.minutes
 
 
 def minutes_used(db: Session, workspace_id: UUID) -> float:
     """Minutes of all attempts within the last `PERIOD`, those that run now among them."""
-    since = func.clock_timestamp() - PERIOD
-    ended = func.coalesce(JobAttempt.ended_at, func.clock_timestamp())
+    now, since = func.clock_timestamp(), func.clock_timestamp() - PERIOD
+    ended = func.coalesce(JobAttempt.ended_at, now)
     seconds = db.scalar(
         select(func.sum(func.extract("epoch", ended - func.greatest(JobAttempt.started_at, since))))
         .join(Job, Job.id == JobAttempt.job_id)
-        .where(Job.workspace_id == workspace_id, ended > since)
+        .where(
+            Job.workspace_id == workspace_id,
+            or_(JobAttempt.ended_at.is_(None), JobAttempt.ended_at > since),
+        )
     )
     return float(seconds or 0) / 60
 

@@ -11,14 +11,14 @@ from typing import NamedTuple
 class JobState(StrEnum):
     """What is true of a job's row."""
 
-    # Nobody works on it. A crash leaves it as it is: a worker looks for work by itself, and the
-    # reaper wakes one.
+    # Nobody works on it; it may be held (`paused_at`, `blocked`). A crash leaves it as it is: a
+    # worker looks for work by itself, and the reaper wakes one.
     QUEUED = "queued"
     # One attempt holds the lease. A crash lets the lease run out: the reaper puts the job back, and
     # the attempt number shuts the old worker out.
     RUNNING = "running"
-    # Ended. The model version was registered in the same transaction. A crash leaves checkpoints
-    # on disk that no row names: the reaper removes them.
+    # Ended for good. The model version was registered in the same transaction. A crash leaves
+    # checkpoints on disk that no row names: the reaper removes them.
     SUCCEEDED = "succeeded"
     # Ended. `error` says why; the last good checkpoint is kept. Somebody may have it tried again.
     FAILED = "failed"
@@ -28,11 +28,13 @@ class JobState(StrEnum):
 
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+RETRIABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
 NOTHING_TO_RESUME = TERMINAL - {JobState.FAILED}  # ended, and without checkpoints
 
 
 class Transition(NamedTuple):
-    """One way from a state to another; `by` is the process that takes it (any: who ends another job)."""
+    """One way from a state to another; `by` is the process that takes it (any: whichever ends the
+    job that it waits for)."""
 
     source: JobState
     target: JobState

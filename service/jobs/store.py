@@ -2,28 +2,37 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from service.datasets.store import get_dataset
 from service.db.paging import PageRequest, read_page
 from service.db.tables import CLAIMABLE, Job, JobDependency, JobEvent, ModelVersion, Workspace
 from service.errors import ConflictError, Fault, NotFoundError, ValidationError
 from service.jobs import quotas
+from service.jobs.kinds import JobKind
 from service.jobs.quotas import Quota
-from service.jobs.states import TERMINAL, JobState
+from service.jobs.states import RETRIABLE, TERMINAL, JobState
 from service.jobs.transitions import (
     Attempt,
     NewEvent,
     append,
+    dependency_states,
     move,
-    unfinished_dependencies,
     write,
 )
-from service.registry.bases import BaseRecord
+from service.registry.bases import BaseRecord, is_there
 from service.registry.store import require_task
+
+
+class Trial(NamedTuple):
+    """Of which sweep a job is a trial, and which."""
+
+    sweep_id: UUID
+    number: int  # from 0
 
 
 class JobRow(NamedTuple):
@@ -44,6 +53,7 @@ def submit(
     model_name: str,
     config: dict[str, Any],
     base: BaseRecord | None = None,
+    kind: JobKind = JobKind.TRAINING,
     device: str,
     queue: str,
     priority: int,
@@ -51,6 +61,7 @@ def submit(
     after: Sequence[UUID] = (),
     preempts: bool = False,
     deadline: datetime | None = None,
+    trial: Trial | None = None,
     defaults: Quota,
 ) -> Job:
     """Queues a job whose `config` is resolved.
@@ -61,19 +72,20 @@ def submit(
         defaults: limits of workspaces that have none of their own.
 
     Raises QuotaExceededError, ModelTaskMismatchError where the model's name is taken for another
-    task, and ValidationError for a job in `after` that is not there or has failed. Submissions of
-    one workspace come one after the other, so that all of it holds.
+    task, and ValidationError for a deadline that has passed and a job in `after` that is not there
+    or did not succeed. Submissions of one workspace come one after the other, so that all of it
+    holds.
     """
-    workspace = db.scalars(
-        select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
-    ).one()
+    workspace = _lock_workspace(db, workspace_id)
     quotas.require_room(db, workspace, defaults)
     require_task(db, workspace_id, model_name, config["task"])
-    blocked = _blocked_by(db, workspace_id, after)
+    _require_future(db, deadline)
+    blocked = blocked_by(db, workspace_id, after)
     job = Job(
         workspace_id=workspace_id,
         created_by=created_by,
         task=config["task"],
+        kind=kind,
         dataset_id=dataset_id,
         model_name=model_name,
         config=config,
@@ -87,6 +99,8 @@ def submit(
         deadline=deadline,
         last_event_seq=1,
     )
+    if trial is not None:
+        job.sweep_id, job.trial, job.told_seq = trial.sweep_id, trial.number, 0
     db.add(job)
     db.flush()
     db.add_all(JobDependency(job_id=job.id, after_id=after_id) for after_id in after)
@@ -115,13 +129,17 @@ def list_jobs(
     *,
     state: JobState | None,
     task: str | None,
+    kind: JobKind = JobKind.TRAINING,
+    sweep_id: UUID | None = None,
 ) -> tuple[Sequence[JobRow], bool]:
-    """The page, newest first, and whether there are older jobs."""
-    conditions = []
+    """The page, newest first, and whether there are older jobs of the kind."""
+    conditions = [Job.kind == kind]
     if state is not None:
         conditions.append(Job.state == state)
     if task is not None:
         conditions.append(Job.task == task)
+    if sweep_id is not None:
+        conditions.append(Job.sweep_id == sweep_id)
     jobs, has_more = read_page(db, Job, Job.workspace_id == workspace_id, page, *conditions)
     return _rows(db, jobs), has_more
 
@@ -136,24 +154,40 @@ def events_after(
     return db.scalars(query.order_by(JobEvent.seq).limit(limit)).all()
 
 
-def is_last(event: JobEvent) -> bool:
-    """Whether no event can follow: the job reached a state that is final."""
-    return event.type == "state" and event.data["to"] in TERMINAL
+def events_to_end(
+    db: Session, job_id: UUID, after: int, *, limit: int
+) -> tuple[Sequence[JobEvent], bool]:
+    """As `events_after`, and whether the job has ended and none of its events is left.
+
+    Somebody may have it tried again all the same; further events are further down then.
+    """
+    events = events_after(db, job_id, after, limit=limit)
+    seen = events[-1].seq if events else after
+    row = db.execute(select(Job.state, Job.last_event_seq).where(Job.id == job_id)).one()
+    return events, row.state in TERMINAL and seen >= row.last_event_seq
 
 
-def request_cancel(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
+def request_cancel(
+    db: Session, workspace_id: UUID, job_id: UUID, *, error: dict[str, Any] | None = None
+) -> JobRow:
     """Cancels a queued job at once and asks the worker of a running one to stop it.
 
     Asking again changes nothing. Raises ConflictError where the job has ended otherwise.
+
+    Args:
+        error: why, with `type` and `detail`, where nobody asked for it; the job keeps it.
     """
     job = _locked(db, workspace_id, job_id)
     attempt = Attempt(job.id, job.attempt)
-    asked = {"cancel_requested_at": func.clock_timestamp()}
+    asked: dict[str, Any] = {"cancel_requested_at": func.clock_timestamp()}
+    said = "cancel requested"
+    if error is not None:
+        asked["error"], said = error, error["type"]
     if job.state == JobState.QUEUED:
         move(db, attempt, JobState.QUEUED, JobState.CANCELLED, "cancelled", values=asked)
     elif job.state == JobState.RUNNING:
         if job.cancel_requested_at is None:
-            write(db, attempt, values=asked, events=[_said("cancel requested")])
+            write(db, attempt, values=asked, events=[_said(said)])
     elif job.state != JobState.CANCELLED:
         raise ConflictError(f"The job {job.id} is {job.state}: there is nothing to cancel.")
     return _reread(db, job)
@@ -188,43 +222,95 @@ def resume(db: Session, workspace_id: UUID, job_id: UUID) -> JobRow:
     if state in TERMINAL:
         raise ConflictError(f"The job {job.id} is {state}: there is nothing to resume.")
     if job.paused_at is not None or job.pause_requested_at is not None:
-        none: dict[str, Any] = {"paused_at": None, "pause_requested_at": None}
-        write(db, attempt, state=state, values=none, events=[_said("resumed")])
+        values: dict[str, Any] = {"paused_at": None, "pause_requested_at": None}
+        if state is JobState.QUEUED:
+            values["queued_at"] = func.clock_timestamp()
+        write(db, attempt, state=state, values=values, events=[_said("resumed")])
     return _reread(db, job)
 
 
-def retry(db: Session, workspace_id: UUID, job_id: UUID, *, defaults: Quota) -> JobRow:
+class RetryChanges(TypedDict, total=False):
+    """What of a job a retry may change."""
+
+    deadline: datetime | None
+
+
+def retry(
+    db: Session, workspace_id: UUID, job_id: UUID, changes: RetryChanges, *, defaults: Quota
+) -> JobRow:
     """Queues a job again that failed or was cancelled; a failed one goes on from its checkpoint.
 
-    Raises ConflictError where it has not ended, has succeeded, was to end before a time that has
-    passed, or waits for a job that failed; QuotaExceededError.
+    Raises ConflictError where it has not ended, has succeeded, waits for a job that did not
+    succeed, lost its data set or its base, or was to end before a time that has passed;
+    ValidationError where the new deadline has passed; ModelTaskMismatchError where its model's name
+    was taken for another task since; QuotaExceededError.
     """
-    workspace = db.scalars(
-        select(Workspace).where(Workspace.id == workspace_id).with_for_update(key_share=True)
-    ).one()
+    workspace = _lock_workspace(db, workspace_id)
+    others = dependency_states(db, job_id, keep=True)  # before the row of the job: it is newer
     job = _locked(db, workspace_id, job_id)
     state = JobState(job.state)
-    if state not in TERMINAL - {JobState.SUCCEEDED}:
+    if state not in RETRIABLE:
         raise ConflictError(f"The job {job.id} is {state}: there is nothing to retry.")
-    if job.deadline is not None and db.scalar(select(func.clock_timestamp() > job.deadline)):
-        raise ConflictError(f"The deadline of the job {job.id} has passed.")
-    unfinished = unfinished_dependencies(db, job.id)
-    for other in unfinished:
-        if other.state in TERMINAL:
-            raise ConflictError(f"The job {job.id} waits for {other.id}, which is {other.state}.")
+    if job.sweep_id is not None:
+        raise ConflictError(f"The job {job.id} is a trial: its sweep decides what is trained.")
+    for other, its_state in others.items():
+        if its_state in RETRIABLE:
+            raise ConflictError(f"The job {job.id} waits for {other}, which is {its_state}.")
+    _require_inputs(db, job)
+    if "deadline" in changes:
+        _require_future(db, changes["deadline"])
+    elif _has_passed(db, job.deadline):
+        raise ConflictError(f"The deadline of the job {job.id} has passed: give it another one.")
+    require_task(db, workspace_id, job.model_name, job.task)
     quotas.require_room(db, workspace, defaults)
     values: dict[str, Any] = {
         "error": None,
         "finished_at": None,
         "cancel_requested_at": None,
         "paused_at": None,
-        "blocked": bool(unfinished),
+        "blocked": any(each != JobState.SUCCEEDED for each in others.values()),
         "crashes_without_progress": 0,
+        **changes,
     }
     if job.checkpoint is None:
         values |= {"progress": {}, "metrics": {}}
     move(db, Attempt(job.id, job.attempt), state, JobState.QUEUED, "retried", values=values)
     return _reread(db, job)
+
+
+def _require_inputs(db: Session, job: Job) -> None:
+    """Raises ConflictError where what the job is trained on was deleted."""
+    try:
+        get_dataset(db, job.workspace_id, job.dataset_id, keep=True)
+    except NotFoundError as error:
+        raise ConflictError(f"The data set of the job {job.id} was deleted.") from error
+    base = cast(BaseRecord | None, job.base)
+    if base is not None and not is_there(db, job.workspace_id, base):
+        raise ConflictError(
+            f"The model {base['name']}:{base['version']}, which the job {job.id} needs, was"
+            " deleted."
+        )
+
+
+def _require_future(db: Session, deadline: datetime | None) -> None:
+    if _has_passed(db, deadline):
+        fault = Fault(("body", "deadline"), "has passed")
+        raise ValidationError("The job could not end before its deadline.", faults=[fault])
+
+
+def _has_passed(db: Session, moment: datetime | None) -> bool:
+    """By the database's clock."""
+    return moment is not None and bool(db.scalar(select(func.clock_timestamp() >= moment)))
+
+
+def _lock_workspace(db: Session, workspace_id: UUID) -> Workspace:
+    """Its row as it is now, locked: submissions of a workspace come one after the other."""
+    return db.scalars(
+        select(Workspace)
+        .where(Workspace.id == workspace_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one()
 
 
 def _locked(db: Session, workspace_id: UUID, job_id: UUID) -> Job:
@@ -252,9 +338,11 @@ def _said(text: str) -> NewEvent:
     return NewEvent("message", {"level": "info", "text": text})
 
 
-def _blocked_by(db: Session, workspace_id: UUID, after: Sequence[UUID]) -> bool:
+def blocked_by(db: Session, workspace_id: UUID, after: Sequence[UUID]) -> bool:
     """Whether a job that comes after these has to wait. Their rows are locked: none ends between
     this look and the commit."""
+    if not after:
+        return False
     others = db.scalars(
         select(Job)
         .where(Job.workspace_id == workspace_id, Job.id.in_(after))
@@ -268,7 +356,7 @@ def _blocked_by(db: Session, workspace_id: UUID, after: Sequence[UUID]) -> bool:
         place, state = ("body", "after", index), states.get(job_id)
         if state is None:
             faults.append(Fault(place, f"there is no job {job_id} here"))
-        elif state in TERMINAL - {JobState.SUCCEEDED}:
+        elif state in RETRIABLE:
             faults.append(Fault(place, f"the job {job_id} is {state}"))
     if faults:
         raise ValidationError("The job cannot wait for these.", faults=faults)
@@ -290,29 +378,25 @@ def _rows(db: Session, jobs: Sequence[Job]) -> list[JobRow]:
         .order_by(JobDependency.after_id)
     ):
         after.setdefault(job_id, []).append(after_id)
-    positions = _positions(db, ids)
+    positions = _positions(db, jobs)
     return [
         JobRow(job, versions.get(job.id), after.get(job.id, []), positions.get(job.id))
         for job in jobs
     ]
 
 
-def _positions(db: Session, ids: Sequence[UUID]) -> dict[UUID, int]:
+def _positions(db: Session, jobs: Sequence[Job]) -> dict[UUID, int]:
     """Places among the jobs of their queue that may run: by priority, then by age."""
-    ahead = aliased(Job)
-    position = (
-        select(func.count() + 1)
-        .where(
-            ahead.state == JobState.QUEUED,
-            ahead.paused_at.is_(None),
-            ~ahead.blocked,
-            ahead.queue == Job.queue,
-            or_(
-                ahead.priority > Job.priority,
-                and_(ahead.priority == Job.priority, ahead.id < Job.id),
-            ),
-        )
-        .correlate(Job)
-        .scalar_subquery()
+    waiting = [job for job in jobs if job.state == JobState.QUEUED]
+    if not waiting:
+        return {}
+    position = func.row_number().over(
+        partition_by=Job.queue, order_by=(Job.priority.desc(), Job.id)
     )
-    return dict(db.execute(select(Job.id, position).where(Job.id.in_(ids), CLAIMABLE)).all())
+    ranked = (
+        select(Job.id, position.label("position"))
+        .where(Job.queue.in_({job.queue for job in waiting}), CLAIMABLE)
+        .subquery()
+    )
+    mine = select(ranked).where(ranked.c.id.in_([job.id for job in waiting]))
+    return dict(db.execute(mine).all())

@@ -75,6 +75,12 @@ def list_workers(db: Session, *, live_seconds: float) -> Sequence[WorkerRow]:
     return [WorkerRow(worker, live, count) for worker, live, count in rows]
 
 
+def live_slots(db: Session, *, live_seconds: float) -> int:
+    """Jobs that all live workers together can train at a time."""
+    slots = select(func.coalesce(func.sum(Worker.slots), 0)).where(is_live(live_seconds))
+    return int(db.scalar(slots) or 0)
+
+
 def choose_queue(db: Session, device: str, *, live_seconds: float) -> str:
     """The queue for a job that asked for `device`: `auto` takes a GPU if a worker offers one."""
     if device == "cuda":
@@ -97,12 +103,12 @@ def _has_claimable(db: Session, queue: str) -> bool:
 
 
 def leave_dead_gpus(db: Session, *, live_seconds: float) -> int:
-    """Moves jobs that asked for any device to the CPU queue while no GPU worker is there."""
+    """Moves waiting jobs for any device to the CPU queue while no GPU worker is there."""
     if _has_live_gpu(db, live_seconds):
         return 0
     jobs = db.execute(
         select(Job.id, Job.attempt)
-        .where(Job.state == JobState.QUEUED, Job.queue == GPU, Job.device == "auto")
+        .where(CLAIMABLE, Job.queue == GPU, Job.device == "auto")
         .limit(1000)
         .with_for_update(skip_locked=True)
     ).all()

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from service.errors import Fault, ValidationError
 
@@ -27,8 +30,21 @@ class Reference:
     version: int | None
 
 
-def is_reference(text: str) -> bool:
-    return _REFERENCE.fullmatch(text) is not None
+def _check_reference(text: str) -> str:
+    if _REFERENCE.fullmatch(text) is None:
+        raise ValueError(REFERENCE_FORM)
+    return text
+
+
+ModelReference = Annotated[
+    str,
+    AfterValidator(_check_reference),
+    Field(
+        max_length=200,
+        description="name, name@alias or name:version; bare: name@production.",
+        examples=["demand", "demand@canary", "demand:3"],
+    ),
+]
 
 
 def parse_reference(text: str) -> Reference:

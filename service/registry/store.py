@@ -16,6 +16,7 @@ from service.db.notifications import MODEL_VERSIONS, notify
 from service.db.paging import PageRequest, read_page
 from service.db.tables import Dataset, Deployment, Job, Model, ModelAlias, ModelVersion
 from service.errors import ConflictError, ModelNotReadyError, ModelTaskMismatchError, NotFoundError
+from service.jobs.kinds import JobKind
 from service.jobs.states import TERMINAL, JobState
 from service.registry.references import PRODUCTION, Reference, parse_reference
 
@@ -242,7 +243,8 @@ def roll_back(db: Session, workspace_id: UUID, name: str, alias: str) -> Model:
 def delete_model(db: Session, workspace_id: UUID, name: str) -> list[str]:
     """Removes a model with its versions, aliases and log; returns the artifact folders to remove.
 
-    Jobs keep their rows. Raises ConflictError while a job is about to publish another version.
+    Jobs keep their rows. Raises ConflictError while a job is about to publish another version, or
+    to predict with one.
     """
     model = _lock(db, workspace_id, name)
     unfinished = db.scalar(
@@ -255,7 +257,7 @@ def delete_model(db: Session, workspace_id: UUID, name: str) -> list[str]:
         .limit(1)
     )
     if unfinished is not None:
-        raise ConflictError(f"The job {unfinished} still trains {name!r}: cancel it first.")
+        raise ConflictError(f"The job {unfinished} still needs {name!r}: cancel it first.")
     paths = db.scalars(
         select(ModelVersion.artifact_path).where(ModelVersion.model_id == model.id)
     ).all()
@@ -327,7 +329,11 @@ def _absent(
     """Why there is no such model: nobody ever asked for it, or its job has not made it yet."""
     job = db.execute(
         select(Job.id, Job.state)
-        .where(Job.workspace_id == workspace_id, Job.model_name == wanted.name)
+        .where(
+            Job.workspace_id == workspace_id,
+            Job.model_name == wanted.name,
+            Job.kind == JobKind.TRAINING,
+        )
         .order_by(Job.id.desc())
         .limit(1)
     ).first()

@@ -1,5 +1,6 @@
 """Routes that exist to be called wrongly: the core's rules, without a resource around them."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Request, Response
@@ -8,11 +9,12 @@ from sqlalchemy import func, select
 
 from rnn.errors import ConfigError, DataTooSmallError, InputMismatchError
 from service.api.deps import ServicesDep
-from service.api.routing import idempotent, produces, protected_router, requires, uploads
-from service.api.schemas.base import Id, StrictBody, Timestamp, View
+from service.api.routing import OnceDep, idempotent, produces, protected_router, requires, uploads
+from service.api.schemas.base import StrictBody, View
 from service.auth.store import ensure_workspace
 from service.auth.subjects import Scope, Subject
 from service.db.tables import Workspace
+from service.json_values import Id, Timestamp
 
 router = protected_router("/probe", tags=["probe"])
 
@@ -25,6 +27,9 @@ ERRORS: dict[str, Exception] = {
     "mismatch": InputMismatchError("3 features, 2 given"),
     "config": ConfigError("no"),
 }
+
+
+HOOKS: dict[str, Callable[[], None]] = {}  # what happens to a text before its answer is kept
 
 
 class Everything(StrictBody):
@@ -58,6 +63,22 @@ def once(body: Everything, response: Response, subject: Writer, services: Servic
             raise ERRORS["mismatch"]
     response.headers["Location"] = f"/made/{before}"
     return Counted(name=body.text, workspaces=before + 1)
+
+
+@router.post("/kept", status_code=201)
+@idempotent
+def kept(
+    body: Everything, response: Response, subject: Writer, services: ServicesDep, once: OnceDep
+) -> Counted:
+    """As `once`, with its answer kept in the same transaction."""
+    with services.database.transaction() as db:
+        before = db.scalars(select(func.count()).select_from(Workspace)).one()
+        ensure_workspace(db, f"made-{before}-{body.text}")
+        response.headers["Location"] = f"/made/{before}"
+        view = Counted(name=body.text, workspaces=before + 1)
+        HOOKS.get(body.text, lambda: None)()
+        once.keep(db, view)
+    return view
 
 
 @router.post("/upload", status_code=201)

@@ -4,21 +4,27 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from httpx2 import Response
 from sqlalchemy import func, select, text
 from starlette.testclient import TestClient
 
 from service.db.engine import Database
 from service.db.tables import IdempotencyKey, Workspace
+from service.idempotency import Reservation
 from tests.api.conftest import MakeKey, bearer, problem
+from tests.api.probe import HOOKS
 
-ONCE = "/api/v1/probe/once"
+SERIES = "y\n" + "\n".join(str(10 + i % 4) for i in range(120)) + "\n"
+ONCE, KEPT = "/api/v1/probe/once", "/api/v1/probe/kept"
 Headers = dict[str, str]
 
 
-def post(client: TestClient, headers: Headers, key: str | bytes, **body: Any) -> Response:
+def post(
+    client: TestClient, headers: Headers, key: str | bytes, path: str = ONCE, **body: Any
+) -> Response:
     lines: Any = {**headers, "Idempotency-Key": key}
-    return client.post(ONCE, headers=lines, json=body)
+    return client.post(path, headers=lines, json=body)
 
 
 def made(database: Database) -> int:
@@ -118,6 +124,79 @@ def test_a_request_that_still_runs(probe: TestClient, headers: Headers, database
         db.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '11 minutes'"))
     assert post(probe, headers, "k1").status_code == 201
     assert made(database) == 2
+
+
+def killed_after_its_work(*_: object) -> None:
+    """In place of `Reservation.complete`: it does not come to that any more."""
+
+
+def test_a_process_that_dies_after_its_work_did_it_once(
+    probe: TestClient, headers: Headers, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer was lost: for ten minutes a repetition was refused, and then it did the work once
+    more."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Reservation, "complete", killed_after_its_work)
+        post(probe, headers, "k1", KEPT, text="a")
+    again = post(probe, headers, "k1", KEPT, text="a")
+    assert (again.status_code, again.headers["location"]) == (201, "/made/1")
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == {"name": "a", "workspaces": 2}
+    assert made(database) == 1
+
+
+def test_a_kept_answer_is_the_one_that_was_sent(probe: TestClient, headers: Headers) -> None:
+    first, again = (post(probe, headers, "k1", KEPT, text="ключ") for _ in range(2))
+    assert first.content == again.content
+    assert first.headers["content-type"] == again.headers["content-type"]
+    assert first.headers["location"] == again.headers["location"]
+
+
+def test_a_submission_that_dies_after_its_commit_is_one_job(
+    client: TestClient, headers: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"file": ("series.csv", SERIES)}
+    dataset = client.post("/api/v1/datasets", headers=headers, files=files).json()["id"]
+    body = {"task": "time-series-forecasting", "dataset": dataset}
+    with monkeypatch.context() as patch:
+        patch.setattr(Reservation, "complete", killed_after_its_work)
+        post(client, headers, "k1", "/api/v1/jobs", **body)
+    again = post(client, headers, "k1", "/api/v1/jobs", **body)
+    assert again.status_code == 202
+    (job,) = client.get("/api/v1/jobs", headers=headers).json()["data"]
+    assert again.json()["id"] == job["id"]
+    assert again.headers["location"] == f"/api/v1/jobs/{job['id']}"
+
+
+def test_a_request_that_was_taken_over_commits_nothing(
+    probe: TestClient, headers: Headers, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was only slow: the one that took its key over does the work."""
+
+    def take_over() -> None:
+        with database.transaction() as db:
+            db.execute(text("UPDATE idempotency_keys SET created_at = now()"))
+
+    monkeypatch.setitem(HOOKS, "slow", take_over)
+    response = post(probe, headers, "k1", KEPT, text="slow")
+    assert (response.status_code, problem(response)) == (409, "idempotency-in-progress")
+    assert made(database) == 0
+
+
+@pytest.mark.parametrize(("path", "status"), [(ONCE, 409), (KEPT, 201)])
+def test_the_key_of_a_dead_process_is_taken_over(
+    probe: TestClient, headers: Headers, database: Database, path: str, status: int
+) -> None:
+    """After a minute, where the first one could commit nothing any more if it did live."""
+    post(probe, headers, "k1", path)
+    with database.transaction() as db:
+        db.execute(
+            text(
+                "UPDATE idempotency_keys SET status = NULL, body = NULL,"
+                " created_at = now() - interval '61 seconds'"
+            )
+        )
+    assert post(probe, headers, "k1", path).status_code == status
 
 
 def test_an_answer_is_kept_for_its_time(

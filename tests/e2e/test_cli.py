@@ -79,6 +79,35 @@ def test_a_cancelled_job_is_a_failure_to_whoever_follows(reprise: Shell, tmp_pat
     assert "is cancelled" in reprise("jobs", "follow", job["id"], code=1)
 
 
+def test_a_job_is_held_let_go_ended_and_tried_again(reprise: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "longer.txt"
+    file.write_text("There is always one more line to be read here.\n" * 2_000)
+    dataset = reprise.json("datasets", "upload", str(file))
+    submit = ("jobs", "submit", "--task", "text-generation", "--dataset", dataset["id"])
+    first = reprise.json(*submit, "--set", "training.max_epochs=10000")["id"]
+    last = reprise.json(*submit, "--set", f'after=["{first}"]')["id"]
+    assert reprise("jobs", "pause", last) == "The job is paused.\n"
+    assert reprise("jobs", "resume", last) == "The job is waiting for other jobs.\n"
+    reprise("jobs", "cancel", first)
+    assert "is cancelled" in reprise("jobs", "follow", first, code=1)
+    assert "had to succeed before, is cancelled" in reprise("jobs", "follow", last, code=1)
+    assert "which is cancelled" in reprise("jobs", "retry", last, code=1)
+    assert reprise("jobs", "retry", first) == "The job is queued.\n"
+    reprise("jobs", "cancel", first)
+
+
+def test_a_quota_counts_at_once(instance: Running, reprise: Shell, tmp_path: Path) -> None:
+    data = ("--data", str(instance.data))
+    file = tmp_path / "short.txt"
+    file.write_text("One line is enough for this.\n" * 200)
+    dataset = reprise.json("datasets", "upload", str(file))
+    submit = ("jobs", "submit", "--task", "text-generation", "--dataset", dataset["id"])
+    assert reprise.json("quota", "--queued", "0", *data)["queued"] == 0
+    assert "0 are allowed" in reprise(*submit, code=1)
+    assert reprise.json("quota", "--queued", "default", *data)["queued"] == "default"
+    reprise("jobs", "cancel", reprise.json(*submit)["id"])
+
+
 def test_keys_are_made_listed_and_revoked(instance: Running, reprise: Shell) -> None:
     data = ("--data", str(instance.data))
     made = reprise.json("keys", "create", "reader", "--scope", "jobs:read", "--days", "1", *data)

@@ -24,6 +24,7 @@ from service.jobs.states import TERMINAL
 from service.settings import Settings
 from tests.integration.machine import Machine, trainers_of, wait_for
 from tests.job_records import (
+    ends_of,
     events_of,
     make_dataset,
     make_job,
@@ -68,7 +69,7 @@ def test_cancel_races_completion(database: Database) -> None:
             thread.join()
         with database.transaction() as db:
             state = reread(db, attempt.job_id).state
-            ends = [event for event in events_of(db, attempt.job_id) if store.is_last(event)]
+            ends = ends_of(events_of(db, attempt.job_id))
             models = db.scalars(select(ModelVersion).filter_by(job_id=attempt.job_id)).all()
         assert len(ends) == 1
         assert (state, len(models)) == (("cancelled", 0) if accepted else ("succeeded", 1))
@@ -163,7 +164,7 @@ def test_storm_of_kills(machine: Machine, database: Database, seed: int) -> None
         assert job.state == "succeeded", job.error
         events = machine.events(job_id)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
-        assert sum(store.is_last(event) for event in events) == 1
+        assert len(ends_of(events)) == 1
     with database.transaction() as db:
         assert db.scalar(select(func.count()).select_from(ModelVersion)) == len(jobs)
 

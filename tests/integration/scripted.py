@@ -1,4 +1,5 @@
-"""A training without torch whose fate is written in its seed, for tests of the machine around it.
+"""A training without torch whose fate is written in its seed, and a prediction without a network,
+for tests of the machine around them.
 
 Run as a program it is a worker, with settings from the environment, that trains like this.
 """
@@ -9,9 +10,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rnn.config import ForecastingConfig
 from rnn.errors import CheckpointError, DivergedError
@@ -25,18 +26,24 @@ from rnn.events import (
     StepDone,
     Stopped,
 )
+from service.batches.config import ClassificationBatch
+from service.batches.rows import Chunk, chunked, read_texts
+from service.datasets.columns import ColumnType
 from service.settings import Settings
 from workers.app import make_room, run_worker, stop_on_signals
+from workers.messages import Predict
+from workers.predictor import Answer
 from workers.training import Science
 
-FINE, KILLED, DIVERGES, DEFECTIVE, HANGS, KILLED_ONCE, FULL_DISK, LATE_DEFECT = range(8)
+FINE, KILLED, DIVERGES, DEFECTIVE, HANGS, KILLED_ONCE, FULL_DISK, LATE_DEFECT, SLOW_START = range(9)
 SECONDS_A_STEP = 0.02
 FATAL_STEP = 3
 LATE_STEP = 50
+ROWS_A_CHUNK = 10
 
 
 def prepare() -> Science:
-    return Science(train, verify, manifest_sha256)
+    return Science(train, verify, manifest_sha256, Lengths)
 
 
 def train(
@@ -52,12 +59,14 @@ def train(
     state = {"step": 0, "weights": "", "resumed": resume is not None}
     if resume is not None:
         state |= json.loads((resume / "state.json").read_text()) | {"resumed": True}
+    if config.training.seed == SLOW_START:
+        time.sleep(3600)
     total = config.training.max_steps or 10
     yield Started(parameters=7, total_steps=total, first_step=state["step"])
     while state["step"] < total:
         time.sleep(SECONDS_A_STEP)
         state["step"] += 1
-        state["weights"] = hashlib.sha256(f"{state['weights']}{state['step']}".encode()).hexdigest()
+        state["weights"] = updated(state["weights"], state["step"])
         yield StepDone(state["step"], total, state["step"] / total, 1 / state["step"], 0.1, 1.0, 8)
         meet_fate(config.training.seed, state)
         if control.should_checkpoint():
@@ -68,6 +77,39 @@ def train(
     metrics = {"loss": 0.5}
     yield Evaluated(total, 1.0, metrics, improved=True)
     yield Finished(total, metrics, "max_steps", lambda folder: save(folder, state))
+
+
+class Lengths:
+    """Predicts of each text how long it is."""
+
+    columns: ClassVar[dict[str, ColumnType]] = {
+        "row": "number",
+        "length": "number",
+        "error": "text",
+    }
+
+    def __init__(self, order: Predict) -> None:
+        assert isinstance(order.config, ClassificationBatch)
+        self._order, self._column = order, order.config.data.text_column
+        self.total = order.profile["rows"]
+
+    def chunks(self, done: int) -> Iterator[Chunk[str | None]]:
+        order = self._order
+        texts = read_texts(order.dataset_path, order.profile, self._column, done=done)
+        rows = ((text, 1) for text in texts)
+        return chunked(rows, done + 1, most_rows=ROWS_A_CHUNK, most_size=ROWS_A_CHUNK)
+
+    def answers(self, chunk: Chunk[str | None]) -> Generator[None, None, list[Answer]]:
+        time.sleep(SECONDS_A_STEP)
+        yield
+        return [
+            {"row": row, "length": len(text)} if text else {"row": row, "error": "it is empty"}
+            for row, text in enumerate(chunk.rows, chunk.first)
+        ]
+
+
+def updated(weights: str, step: int) -> str:
+    return hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
 
 
 def meet_fate(fate: int, state: dict[str, Any]) -> None:

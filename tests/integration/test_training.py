@@ -24,10 +24,6 @@ FORECASTING: dict[str, Any] = {
     "training": {"max_steps": 20, "batch_size": 8},
     "data": {"horizon": 4, "context_length": 8},
 }
-LONG: dict[str, Any] = {
-    **FORECASTING,
-    "training": {"max_steps": 400, "max_epochs": 400, "batch_size": 8, "windows_per_epoch": 400},
-}
 CLASSIFICATION: dict[str, Any] = {
     "task": "text-classification",
     "architecture": {"hidden_size": 8, "embedding_size": 8},
@@ -67,22 +63,6 @@ def test_the_three_tasks_become_served_networks(machine: Machine, database: Data
         assert isinstance(model, kind)
         if isinstance(model, Forecaster):
             assert model.forecast([np.arange(20.0)], 4, [0.5]).mean_bt.shape == (1, 4)
-
-
-def test_a_killed_worker_changes_nothing_in_the_weights(machine: Machine) -> None:
-    whole = machine.submit_config(LONG, SERIES)
-    worker = machine.start_worker(WORKER)
-    machine.wait_state(whole, "succeeded", timeout_seconds=60)
-    job_id = machine.submit_config(LONG, SERIES)
-    machine.wait_checkpoint(job_id, timeout_seconds=60)
-    worker.kill()
-    worker.wait()
-    assert machine.job(job_id).state == "running"  # it was killed in the middle
-    machine.start_worker(WORKER)
-    with machine.reaper():
-        job = machine.wait_state(job_id, "succeeded", timeout_seconds=60)
-    assert job.attempt == 2
-    assert weights(machine, job_id) == weights(machine, whole)
 
 
 def test_a_training_that_diverges(machine: Machine) -> None:

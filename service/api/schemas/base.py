@@ -1,24 +1,24 @@
 """Bases of every body: what comes in is strict, what goes out is a view of a record.
 
 A body is checked as Python values that were read from JSON, so types that JSON lacks need a
-conversion that says what it takes: use `Id` and `Timestamp`, and `Field(strict=False)` for an
-enum. NUL and lone surrogates never get here: `service.api.strict_json` refuses them.
+conversion that says what it takes: use those of `service.json_values`, and `Field(strict=False)`
+for an enum. NUL and lone surrogates never get here: `service.api.strict_json` refuses them.
 """
 
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
 )
+
+from service.json_values import in_utc, is_text
 
 
 class StrictBody(BaseModel):
@@ -31,15 +31,6 @@ class View(BaseModel):
     """An answer's body, made from keyword arguments or from a record's attributes."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
-
-
-def _is_text(value: Any) -> Any:
-    # Otherwise numbers, and strings of digits, would be read as seconds since 1970.
-    if isinstance(value, str) and "-" not in value[1:]:
-        raise ValueError("must be a time such as 2030-01-31T12:00:00Z")
-    if not isinstance(value, str | datetime):
-        raise ValueError("must be a text such as 2030-01-31T12:00:00Z")
-    return value
 
 
 # Beside ISO 8601. With slashes, day and month cannot be told apart where the year comes last.
@@ -60,21 +51,14 @@ def _to_iso(value: Any) -> Any:
 
 
 def _in_utc(time: datetime) -> datetime:
-    if time.tzinfo is None:
-        return time.replace(tzinfo=UTC)
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else in_utc(time)
 
 
-Id = Annotated[UUID, Field(strict=False)]
-Timestamp = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
 # As data sets write it: a date or a month alone will do, and without an offset it counts as UTC.
 SeriesTime = Annotated[
     datetime,
     Field(strict=False),
-    BeforeValidator(_is_text),
+    BeforeValidator(is_text),
     BeforeValidator(_to_iso),
     AfterValidator(_in_utc),
 ]

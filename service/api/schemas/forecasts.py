@@ -1,17 +1,17 @@
 """Forecasts over HTTP."""
 
-from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler
 from pydantic.functional_validators import WrapValidator
 from pydantic_core import InitErrorDetails
 
-from service.api.schemas.base import SeriesTime, StrictBody, View
-from service.api.schemas.models import AnsweringModel, ModelReference
+from service.api.schemas.base import SeriesTime, View
+from service.api.schemas.models import AnsweringModel
+from service.inference.options import ForecastOptions
+from service.registry.references import ModelReference
 
 Series = Annotated[list[float | None], Field(min_length=1)]
-Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 def _one_or_many(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -45,12 +45,6 @@ def _validate_one(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         raise ValidationError.from_exception_data(error.title, faults) from None
 
 
-def _rising(levels: list[float]) -> list[float]:
-    if any(low >= high for low, high in pairwise(levels)):
-        raise ValueError("must rise, without repetition")
-    return levels
-
-
 NumbersOfEach = Annotated[
     list[dict[str, Series]] | None,
     WrapValidator(
@@ -61,7 +55,7 @@ NumbersOfEach = Annotated[
 Static = dict[str, float | str | None]
 
 
-class ForecastRequest(StrictBody):
+class ForecastRequest(ForecastOptions):
     """One or many series, each with its newest value last."""
 
     model: ModelReference
@@ -74,9 +68,6 @@ class ForecastRequest(StrictBody):
         ),
         WrapValidator(_one_or_many, json_schema_input_type=list[Series] | Series),
     ]
-    horizon: int | None = Field(
-        None, ge=1, le=10_000, description="Timesteps; null: all that the model was trained for."
-    )
     past_covariates: NumbersOfEach = Field(
         None,
         description="For each series an object of lists by name, as long as the series; or one "
@@ -105,11 +96,6 @@ class ForecastRequest(StrictBody):
         "that reads the calendar: ISO 8601, or as data sets may have it, 2024-01, 2024/01/31 or "
         "31.01.2024. Without an offset it counts as UTC.",
         examples=["2024-01-31T12:00:00"],
-    )
-    quantiles: Annotated[list[Level], AfterValidator(_rising)] = Field(
-        [0.1, 0.5, 0.9],
-        max_length=99,
-        description="Levels between 0 and 1, rising, inside those that the model was trained for.",
     )
 
 

@@ -1,87 +1,25 @@
-"""Bodies of `/jobs`."""
+"""Bodies of `/jobs`, but for the one of a new job: that is in `service.jobs.requests`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints, field_validator
+from pydantic import Field
 
-from rnn.config import ClassificationConfig, Config, ForecastingConfig, GenerationConfig
 from rnn.events import AlertKind
-from service.api.schemas.base import Id, View
-from service.api.schemas.models import BaseModelView, ModelReference
+from service.api.schemas.base import StrictBody, View
+from service.api.schemas.models import BaseModelView
+from service.jobs.kinds import JobKind
 from service.jobs.states import JobState
-from service.registry.references import NAME_PATTERN
+from service.json_values import Timestamp
 
-LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-LabelValue = Annotated[str, StringConstraints(max_length=512)]
-DeviceName = Literal["auto", "cpu", "cuda"]
 HoldName = Literal["paused", "after"]
-MAX_AFTER = 100
 
 
-class JobFields(Config):
-    """What a job says besides its configuration."""
-
-    dataset: Id = Field(description="Id of an uploaded data set.")
-    model: str | None = Field(
-        None,
-        pattern=NAME_PATTERN,
-        description="Name to publish the trained network under; null: from the data set's name.",
+class JobRetry(StrictBody):
+    deadline: Timestamp | None = Field(
+        None, description="In place of the job's own one, which may have passed; null: none."
     )
-    base_model: ModelReference | None = Field(
-        None,
-        description="A version to start from, of the same task, or of text-generation for "
-        "text-classification: its weights, and all choices that they depend on.",
-    )
-    device: DeviceName = Field(
-        "auto", description="Where to train; auto: on a GPU if a worker has one."
-    )
-    priority: int = Field(
-        0,
-        ge=-1_000_000,
-        le=1_000_000,
-        description="Higher ones run first; above 0 needs the scope keys:admin.",
-    )
-    preempts: bool = Field(
-        False,
-        description="Where no slot is idle, a running job of lower priority is saved and waits.",
-    )
-    after: list[Id] = Field(
-        default_factory=list,
-        max_length=MAX_AFTER,
-        description="Jobs that have to succeed before this one starts.",
-    )
-    deadline: AwareDatetime | None = Field(
-        None, description="Fails the job where it has not ended by then; its checkpoint is kept."
-    )
-    metadata: dict[LabelName, LabelValue] = Field(
-        default_factory=dict, max_length=16, description="Words of your own, kept with the job."
-    )
-
-    @field_validator("after")
-    @classmethod
-    def _each_once(cls, after: list[UUID]) -> list[UUID]:
-        if len(set(after)) < len(after):
-            raise ValueError("names a job twice")
-        return after
-
-
-class ForecastingJob(JobFields, ForecastingConfig):
-    """A job for `time-series-forecasting`."""
-
-
-class ClassificationJob(JobFields, ClassificationConfig):
-    """A job for `text-classification`."""
-
-
-class GenerationJob(JobFields, GenerationConfig):
-    """A job for `text-generation`."""
-
-
-JobSubmission = Annotated[
-    ForecastingJob | ClassificationJob | GenerationJob, Field(discriminator="task")
-]
 
 
 class Progress(View):
@@ -107,12 +45,12 @@ class AlertView(View):
     remedy: str = Field(description="What may help.")
 
 
-class JobView(View):
+class WorkView(View):
+    """What all kinds of jobs say of themselves."""
+
     id: UUID
     task: str
     dataset: UUID
-    model: str
-    version: int | None = Field(description="Of the model, once the job succeeded.")
     state: JobState
     attempt: int = Field(description="Executions so far; 0 before the first.")
     cancel_requested: bool
@@ -124,19 +62,12 @@ class JobView(View):
     queue_position: int | None = Field(
         description="1 is next; null unless queued, and while it is held."
     )
-    progress: Progress
     eta_seconds: float | None = Field(
         description="To the last possible step at the measured rate; null unless running."
     )
     starts_in_seconds: float | None = Field(
         description="Until a slot is free, as far as the rates of running jobs and the times of "
         "ended ones tell; null unless queued, and where nothing tells."
-    )
-    metrics: dict[str, Any] = Field(
-        description="Of the last evaluation; of the published weights once the job succeeded."
-    )
-    alerts: list[AlertView] = Field(
-        description="Those that hold, or held at the end; each was an event too."
     )
     error: JobError | None
     device: str
@@ -146,11 +77,28 @@ class JobView(View):
     after: list[UUID]
     deadline: datetime | None
     metadata: dict[str, str]
-    base_model: BaseModelView | None = Field(description="The version that it starts from.")
     config: dict[str, Any] = Field(description="Resolved: nothing is left open.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class JobView(WorkView):
+    kind: JobKind
+    model: str
+    version: int | None = Field(description="Of the model, once the job succeeded.")
+    progress: Progress
+    metrics: dict[str, Any] = Field(
+        description="Of the last evaluation; of the published weights once the job succeeded."
+    )
+    alerts: list[AlertView] = Field(
+        description="Those that hold, or held at the end; each was an event too."
+    )
+    sweep: UUID | None = Field(description="The sweep that it is a trial of.")
+    trial: int | None = Field(description="Its number in the sweep, from 0.")
+    base_model: BaseModelView | None = Field(
+        description="The version that it starts from, or predicts with."
+    )
 
 
 class EventView(View):

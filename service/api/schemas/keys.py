@@ -6,8 +6,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from service.api.schemas.base import Name, StrictBody, Timestamp, View
+from service.api.schemas.base import Name, StrictBody, View
 from service.auth.subjects import Scope
+from service.json_values import Timestamp
 
 
 def _each_once(scopes: list[Scope]) -> list[Scope]:

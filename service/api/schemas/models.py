@@ -1,30 +1,13 @@
 """Models, versions and aliases over HTTP."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from service.api.schemas.base import StrictBody, View
-from service.registry.references import PRODUCTION, REFERENCE_FORM, is_reference
-
-
-def _check_reference(text: str) -> str:
-    if not is_reference(text):
-        raise ValueError(REFERENCE_FORM)
-    return text
-
-
-ModelReference = Annotated[
-    str,
-    AfterValidator(_check_reference),
-    Field(
-        max_length=200,
-        description="name, name@alias or name:version; bare: name@production.",
-        examples=["demand", "demand@canary", "demand:3"],
-    ),
-]
+from service.registry.references import PRODUCTION
 
 
 class AnsweringModel(View):

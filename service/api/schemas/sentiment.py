@@ -4,21 +4,20 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from service.api.schemas.base import StrictBody, View
-from service.api.schemas.models import AnsweringModel, ModelReference
+from service.api.schemas.base import View
+from service.api.schemas.models import AnsweringModel
+from service.inference.options import ClassificationOptions
+from service.registry.references import ModelReference
 
 InputText = Annotated[str, Field(min_length=1)]
 
 
-class SentimentRequest(StrictBody):
+class SentimentRequest(ClassificationOptions):
     """One `text` or many `texts`."""
 
     model: ModelReference
     text: InputText | None = Field(None, examples=["A warm and funny film."])
     texts: list[InputText] | None = Field(None, min_length=1)
-    all_scores: bool = Field(
-        default=False, description="Also answers with the score of every label."
-    )
 
     @model_validator(mode="after")
     def _either(self) -> "SentimentRequest":

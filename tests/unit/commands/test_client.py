@@ -94,8 +94,9 @@ def test_following_resumes_after_the_last_event_seen(monkeypatch: pytest.MonkeyP
     asked: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen = request.headers["Last-Event-ID"]
-        asked.append(seen)
+        if not request.url.path.endswith("/events"):
+            return httpx.Response(200, json={"state": "succeeded"})
+        asked.append(request.headers["Last-Event-ID"])
         if len(asked) == 1:
             stream = _Broken(_event(1, "state", {"to": "queued"}), _event(2, "metrics", {}))
             return httpx.Response(200, stream=stream)
@@ -107,6 +108,23 @@ def test_following_resumes_after_the_last_event_seen(monkeypatch: pytest.MonkeyP
     events = list(jobs.followed_events(_client(answer), JOB.removeprefix("/jobs/")))
     assert [event.id for event in events] == ["1", "2", "3"]
     assert asked == ["0", "2", "2"]
+
+
+def test_following_goes_on_where_a_job_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It used to end with the first end, which was long ago."""
+    ends = [_event(1, "state", {"to": "failed"}), _event(2, "state", {"to": "succeeded"})]
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/events"):
+            return httpx.Response(200, json={"state": ["running", "succeeded"][len(asked) - 1]})
+        asked.append(request.headers["Last-Event-ID"])
+        return httpx.Response(200, content=ends[len(asked) - 1])
+
+    monkeypatch.setattr(jobs.time, "sleep", lambda _: None)
+    events = list(jobs.followed_events(_client(answer), JOB.removeprefix("/jobs/")))
+    assert [event.id for event in events] == ["1", "2"]
+    assert asked == ["0", "1"]
 
 
 def test_following_gives_up_when_nobody_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,19 @@ import pytest
 from rnn.config import ForecastingConfig
 from service.datasets import plain_csv, series
 from service.datasets.batches import Batch
+from service.datasets.columns import ColumnType
+from service.datasets.limits import Limits
+from service.datasets.profile import profile_file, profile_own
 from service.datasets.roles import assign_columns
 from service.datasets.series import SeriesRoles, SeriesTable
 from service.errors import (
     DatasetEmptyError,
+    DatasetNonfiniteError,
     DatasetUnparseableError,
     DatasetUnsafeTextError,
     ValidationError,
 )
-from tests.unit.datasets.conftest import Profile
+from tests.unit.datasets.conftest import Profile, Write
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -309,3 +313,16 @@ def test_a_table_as_wide_as_allowed_takes_no_quadratic_time(profile: Profile) ->
     found = profile("\n".join([",".join(names), *[",".join("1" * 10_000)] * 2]))
     assert len(found["columns"]) == 10_000
     assert process_time() - before < 8
+
+
+def test_a_file_of_our_own_is_taken_at_its_word(write: Write) -> None:
+    """What would be refused or guessed in an upload: words among numbers."""
+    rows = [f'{{"row": {row}, "word": "{row}", "score": 0.5}}' for row in range(1, 10)]
+    path = write("\n".join([*rows, '{"row": 10, "word": "none of them"}']))
+    types: dict[str, ColumnType] = {"row": "number", "word": "text", "score": "number"}
+    found = profile_own(path, types)
+    assert {column["name"]: column["type"] for column in found["columns"]} == types
+    assert [column["nulls"] for column in found["columns"]] == [0, 0, 1]
+    assert (found["rows"], found["duplicates"], found["tasks"]) == (10, 0, [])
+    with pytest.raises(DatasetNonfiniteError, match="none of them"):
+        profile_file(path, "rows.jsonl", Limits())

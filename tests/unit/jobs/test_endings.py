@@ -1,9 +1,8 @@
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service.db.engine import Database
@@ -15,6 +14,7 @@ from service.jobs.states import JobState
 from service.jobs.transitions import Attempt, StaleAttemptError
 from tests.job_records import (
     events_of,
+    let_lease_run_out,
     make_dataset,
     make_job,
     make_workspace,
@@ -41,7 +41,7 @@ def test_finish_registers_the_version_with_the_state(db: Session, dataset: Datas
     assert reread(db, attempt.job_id).finished_at is not None
     assert outcomes_of(db, attempt.job_id) == ["finished"]
     last = events_of(db, attempt.job_id)[-1]
-    assert store.is_last(last)
+    assert last.data["to"] == JobState.SUCCEEDED
     assert (last.data["model"], last.data["version"]) == ("demand", 1)
 
 
@@ -88,7 +88,8 @@ def test_a_checkpoint_clears_the_count_of_crashes(db: Session, dataset: Dataset)
 def test_only_expired_leases_are_taken_away(db: Session, dataset: Dataset) -> None:
     lost, kept = started(db, dataset), started(db, dataset)
     let_lease_run_out(db, lost)
-    assert endings.expire_leases(db, max_crashes=3) == [(lost.job_id, JobState.QUEUED)]
+    assert endings.expire_lease(db, max_crashes=3) == (lost.job_id, JobState.QUEUED)
+    assert endings.expire_lease(db, max_crashes=3) is None
     assert reread(db, kept.job_id).state == JobState.RUNNING
     row = reread(db, lost.job_id)
     assert (row.worker_id, row.lease_expires_at, row.crashes_without_progress) == (None, None, 1)
@@ -98,7 +99,7 @@ def test_only_expired_leases_are_taken_away(db: Session, dataset: Dataset) -> No
 def test_an_expired_lease_can_be_the_last_crash(db: Session, dataset: Dataset) -> None:
     attempt = started(db, dataset)
     let_lease_run_out(db, attempt)
-    assert endings.expire_leases(db, max_crashes=1) == [(attempt.job_id, JobState.FAILED)]
+    assert endings.expire_lease(db, max_crashes=1) == (attempt.job_id, JobState.FAILED)
     assert reasons_of(db, attempt.job_id)[-1] == "poisoned"
 
 
@@ -132,16 +133,11 @@ def test_forgotten_are_only_checkpoints_that_nobody_resumes_from(
             ENDINGS[ending](db, attempt)
     db.execute(update(Job).values(checkpoint={"step": 1}))
     every = list(jobs.values())
-    over = [jobs["finish"], jobs["cancel"]]
+    over = [Attempt(jobs["finish"], 1), Attempt(jobs["cancel"], 1)]
     assert endings.forget_checkpoints(db, every, limit=1) == over[:1]
     assert endings.forget_checkpoints(db, every, limit=9) == over
     kept = {ending for ending, job_id in jobs.items() if reread(db, job_id).checkpoint}
     assert kept == {"fail", "crash"}
-
-
-def let_lease_run_out(db: Session, attempt: Attempt) -> None:
-    past = func.clock_timestamp() - timedelta(seconds=1)
-    db.execute(update(Job).where(Job.id == attempt.job_id).values(lease_expires_at=past))
 
 
 ENDINGS: dict[str, Callable[[Session, Attempt], Any]] = {
@@ -173,7 +169,7 @@ def test_an_accepted_cancel_wins_over_a_lost_worker(db: Session, dataset: Datase
     attempt = started(db, dataset)
     store.request_cancel(db, dataset.workspace_id, attempt.job_id)
     let_lease_run_out(db, attempt)
-    assert endings.expire_leases(db, max_crashes=3) == [(attempt.job_id, JobState.CANCELLED)]
+    assert endings.expire_lease(db, max_crashes=3) == (attempt.job_id, JobState.CANCELLED)
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -1,6 +1,7 @@
 """A training that diverges goes back to what was good, with half the rate, a few times."""
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,26 @@ from rnn.data.examples import CorpusExamples
 from rnn.errors import DivergedError
 from rnn.events import Alert, CheckpointDue, Evaluated, Event, Finished, StepDone
 from rnn.generation.work import GenerationWork
-from rnn.work import BatchLoss
+from rnn.work import Batch, PartLoss
 from tests.unit.rnn.trainings import Scripted, events, generation, weights_hash
 
 
 def sabotage(monkeypatch: pytest.MonkeyPatch, batches: set[int]) -> None:
     """Makes the losses of given batches infinite, counted from 1 over the whole training."""
-    honest = GenerationWork.batch_loss
+    honest = GenerationWork.batch
 
-    def batch_loss(work: GenerationWork, epoch: int, index: int) -> BatchLoss:
+    def batch(work: GenerationWork, epoch: int, index: int) -> Batch:
         batch = honest(work, epoch, index)
         if epoch * work.steps_per_epoch + index + 1 not in batches:
             return batch
-        return BatchLoss(batch.loss * torch.inf, batch.timesteps)
 
-    monkeypatch.setattr(GenerationWork, "batch_loss", batch_loss)
+        def loss(rows: slice) -> PartLoss:
+            part = batch.loss(rows)
+            return replace(part, loss=part.loss * torch.inf)
+
+        return replace(batch, loss=loss)
+
+    monkeypatch.setattr(GenerationWork, "batch", batch)
 
 
 def test_the_weights_go_back_to_the_last_evaluation_and_the_batches_go_on(

@@ -109,13 +109,20 @@ def test_unfinished_folders_of_crashed_trainers_are_removed(store: ArtifactStore
     assert [path.name for path in model.parent.glob("*model*")] == ["model"]
 
 
-def test_checkpoints_of_every_attempt_are_removed(store: ArtifactStore) -> None:
-    for attempt in (1, 2):
+def test_checkpoints_are_removed_up_to_an_attempt(store: ArtifactStore) -> None:
+    """Those of later ones stay: the job is tried again."""
+    for attempt in (1, 2, 3):
         (store.checkpoints_dir(JOB, attempt) / "step-1").mkdir(parents=True)
         store.model_dir(JOB, attempt).mkdir()
     (store.root / "jobs" / "of somebody" / "attempt-1" / "checkpoints").mkdir(parents=True)
     assert store.jobs_with_checkpoints() == [JOB]
-    store.remove_checkpoints(JOB)
+    store.remove_checkpoints(JOB, 2)
+    assert [store.checkpoints_dir(JOB, attempt).is_dir() for attempt in (1, 2, 3)] == [
+        False,
+        False,
+        True,
+    ]
+    store.remove_checkpoints(JOB, 3)
     assert store.jobs_with_checkpoints() == []
     assert store.model_dir(JOB, 2).is_dir()
 

@@ -10,7 +10,8 @@ from sqlalchemy import update
 
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
-from service.db.tables import Job
+from service.db.tables import Dataset, Job
+from service.jobs import endings
 from service.jobs.wake import Waker
 from service.settings import Settings
 from tests.job_records import events_of, make_dataset, make_job, make_workspace, reread, take
@@ -231,15 +232,43 @@ def test_a_cancel_after_a_drain_finds_the_pipe_closed(room: Room) -> None:
     assert trainer.stops == [Stop(save=True), Stop(save=False)]
 
 
-def test_the_end_of_a_job_removes_the_checkpoints_of_all_its_attempts(room: Room) -> None:
+def test_the_end_of_a_job_removes_the_checkpoints_of_its_attempts(room: Room) -> None:
+    """Not those of a later one: somebody may have had the job tried again."""
+    path = room.artifacts.root / "jobs" / "x" / "attempt-2" / "model"
+    last = TrainingFinished(step=9, metrics={}, reason="max_steps", path=path, sha256="a" * 64)
+    with room.database.transaction() as db:
+        make_job(db, make_dataset(db, make_workspace(db).id))
+        endings.release(db, take(db).attempt)
+        watched = AttemptWatch(room, take(db), Trainer([last]))
+        db.execute(update(Job).values(checkpoint={"step": 1}))
+    job_id = watched._attempt.job_id
+    folders = [room.artifacts.checkpoints_dir(job_id, attempt) for attempt in (1, 2, 3)]
+    for folder in folders:
+        (folder / "step-1").mkdir(parents=True)
+    watched.run()
+    assert job_of(watched).checkpoint is None
+    assert [folder.is_dir() for folder in folders] == [False, False, True]
+
+
+@pytest.mark.parametrize(("answers", "woken"), [(True, ["cpu", "gpu"]), (False, ["cpu"])])
+def test_the_end_of_a_job_wakes_workers_for_those_that_waited(
+    room: Room, answers: bool, woken: list[str]
+) -> None:
+    """Each call takes a while where Redis does not answer: the first one is enough."""
+    rung: list[str] = []
+
+    def wake(queue: str) -> bool:
+        rung.append(queue)
+        return answers
+
+    room.waker.wake = wake  # type: ignore[method-assign,assignment]
     path = room.artifacts.root / "jobs" / "x" / "attempt-1" / "model"
     last = TrainingFinished(step=9, metrics={}, reason="max_steps", path=path, sha256="a" * 64)
     watched = watch(room, Trainer([last]))
-    job_id = watched._attempt.job_id
-    for attempt in (1, 2):
-        (room.artifacts.checkpoints_dir(job_id, attempt) / "step-1").mkdir(parents=True)
     with room.database.transaction() as db:
-        db.execute(update(Job).values(checkpoint={"step": 1}))
+        job = watched._claim.job
+        dataset = db.get_one(Dataset, job.dataset_id)
+        for queue in ("cpu", "gpu"):
+            make_job(db, dataset, queue=queue, after=[job.id])
     watched.run()
-    assert job_of(watched).checkpoint is None
-    assert room.artifacts.jobs_with_checkpoints() == []
+    assert rung == woken

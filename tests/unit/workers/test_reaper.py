@@ -104,6 +104,18 @@ def test_after_an_outage_workers_get_time_for_a_heartbeat(
     assert state_of(database, job) == JobState.QUEUED
 
 
+def test_jobs_that_waited_too_long_are_failed_one_after_the_other(
+    reaper: Reaper, database: Database, dataset: Dataset
+) -> None:
+    with database.transaction() as db:
+        jobs = [make_job(db, dataset) for _ in range(3)]
+        past = func.clock_timestamp() - timedelta(seconds=1)
+        late = Job.id.in_([job.id for job in jobs[:2]])
+        db.execute(update(Job).where(late).values(deadline=past))
+    reaper.tick()
+    assert [state_of(database, job) for job in jobs] == ["failed", "failed", "queued"]
+
+
 def test_checkpoints_of_a_job_that_ended_are_removed(
     reaper: Reaper, settings: Settings, database: Database, dataset: Dataset
 ) -> None:
@@ -112,7 +124,7 @@ def test_checkpoints_of_a_job_that_ended_are_removed(
     with database.transaction() as db:
         waiting, over = make_job(db, dataset), make_job(db, dataset)
         store.request_cancel(db, dataset.workspace_id, over.id)
-        db.execute(update(Job).values(checkpoint={"step": 1}))
+        db.execute(update(Job).values(checkpoint={"step": 1}, attempt=2))
     for job in (waiting, over):
         for attempt in (1, 2):
             (artifacts.checkpoints_dir(job.id, attempt) / "step-1").mkdir(parents=True)

@@ -130,12 +130,12 @@ def test_evaluations_of_the_test_part_leave_the_weights_alone(tmp_path: Path) ->
 
 def test_a_segment_s_rate_is_as_its_length() -> None:
     made = work(random_bptt=True)
-    batches = [made.batch_loss(0, index) for index in range(made.steps_per_epoch)]
-    lengths = [batch.timesteps / 4 for batch in batches]
+    batches = [made.batch(0, index) for index in range(made.steps_per_epoch)]
+    lengths = [batch.loss(slice(0, 4)).timesteps / 4 for batch in batches]
     assert [batch.rate_scale for batch in batches] == [length / 12 for length in lengths]
     assert np.mean([batch.rate_scale for batch in batches]) == pytest.approx(1, abs=0.1)
     fixed = work()
-    assert {fixed.batch_loss(0, index).rate_scale for index in range(3)} == {1.0}
+    assert {fixed.batch(0, index).rate_scale for index in range(3)} == {1.0}
 
 
 @pytest.mark.parametrize("architecture", [*HEADS, {"pre_norm": True, "num_layers": 3}])
@@ -151,7 +151,8 @@ def test_groups_of_layers_hold_every_parameter_once(architecture: dict[str, Any]
 
 def test_the_probe_sees_each_layer_and_nothing_is_drawn_or_carried() -> None:
     made = work({"num_layers": 2, "dropout": 0.3, "embedding_dropout": 0.3})
-    made.batch_loss(0, 0)
+    batch = made.batch(0, 0)
+    batch.loss(slice(0, batch.rows))
     carried = {name: tensor.clone() for name, tensor in made.carried_state().items()}
     probe = Probe([1, 4, 8])
     loss = made.probe_loss(probe)

@@ -1,0 +1,1 @@
+"""Jobs under faults: processes killed, servers restarted, disks filled, clocks moved."""

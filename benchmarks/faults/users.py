@@ -1,0 +1,230 @@
+"""Those who use the service during a run: they submit, look after their jobs, and read, over HTTP.
+
+A request without a usable answer is sent again with the same Idempotency-Key until there is one:
+an acknowledged submission is one that was answered 202.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+from benchmarks.faults import scripted
+from benchmarks.faults.witness import Witness
+
+SERIES = "y\n" + "\n".join(str(10 + (i % 4) + i / 50) for i in range(120)) + "\n"
+TRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+PROBE_SECONDS = 0.2
+PROBE_TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 20.0
+FATES = {
+    "fine": scripted.FINE,
+    "killed": scripted.KILLED,
+    "diverges": scripted.DIVERGES,
+    "defective": scripted.DEFECTIVE,
+}
+WEIGHTS = (94, 2, 2, 2)
+CANCELLED, PAUSED = 0.04, 0.03  # shares of the jobs
+# What a fault may make a job fail with that is fine in itself: whoever looks after it retries it.
+HARMED = ("insufficient-storage", "poisoned")
+
+
+class Load(NamedTuple):
+    """Jobs of `steps` (from, to), of which at most `at_once` are waiting or running."""
+
+    jobs: int
+    steps: tuple[int, int]
+    at_once: int
+    spread_seconds: float  # from the first submission to the last, at least
+
+
+class Users:
+    """Three threads; `submitted` and `ended` count jobs."""
+
+    def __init__(self, address: str, key: str, witness: Witness, load: Load, seed: int) -> None:
+        self.submitted = self.ended = 0
+        self._witness, self._load = witness, load
+        self._dice = random.Random(seed)
+        self._address, self._headers = address, {"Authorization": f"Bearer {key}"}
+        self._over = threading.Event()
+        self._fates: dict[str, str] = {}  # of the jobs that are looked after
+        self._plans: list[tuple[float, str, str]] = []  # when, what, and the job
+        self._any_job = ""
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=run, daemon=True)
+            for run in (self._submit_all, self._look_after, self._probe)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def all_submitted(self) -> bool:
+        return self.submitted >= self._load.jobs
+
+    @property
+    def done(self) -> bool:
+        """Whether every job was submitted and has come to its end."""
+        return self.ended >= self._load.jobs
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _client(self, timeout_seconds: float) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"{self._address}/api/v1", headers=self._headers, timeout=timeout_seconds
+        )
+
+    # Submissions
+
+    def _submit_all(self) -> None:
+        with self._client(TIMEOUT_SECONDS) as http:
+            dataset = self._upload(http)
+            began = self._witness.now()
+            unanswered: list[tuple[int, str, dict[str, Any]]] = []
+            number = 0
+            while not self._over.wait(0.02):
+                unanswered = [each for each in unanswered if not self._submit(http, *each)]
+                due = began + number * self._load.spread_seconds / self._load.jobs
+                if number == self._load.jobs:
+                    if not unanswered:
+                        return
+                elif self._witness.now() >= due and len(self._fates) < self._load.at_once:
+                    number += 1
+                    fate, body = self._job(dataset, number)
+                    if not self._submit(http, number, fate, body):
+                        unanswered.append((number, fate, body))
+                if unanswered:
+                    self._over.wait(TRY_SECONDS)
+
+    def _upload(self, http: httpx.Client) -> str:
+        while True:
+            try:
+                answer = http.post("/datasets", files={"file": ("series.csv", SERIES)})
+                if answer.status_code == 201:
+                    return str(answer.json()["id"])
+            except httpx.HTTPError:
+                pass
+            time.sleep(TRY_SECONDS)
+
+    def _job(self, dataset: str, number: int) -> tuple[str, dict[str, Any]]:
+        (fate,) = self._dice.choices(list(FATES), WEIGHTS)
+        steps = self._dice.randint(*self._load.steps)
+        body = {
+            "task": "time-series-forecasting",
+            "dataset": dataset,
+            "model": f"model-{number % 20}",
+            "training": {"seed": FATES[fate], "max_steps": steps},
+            "metadata": {"number": str(number)},
+        }
+        return fate, body
+
+    def _submit(self, http: httpx.Client, number: int, fate: str, body: dict[str, Any]) -> bool:
+        """One try; whether it was acknowledged."""
+        try:
+            answer = http.post("/jobs", json=body, headers={"Idempotency-Key": f"job-{number}"})
+        except httpx.HTTPError:
+            return False
+        if answer.status_code != 202:
+            self._witness.note("refused", number=number, status=answer.status_code)
+            return False
+        job = str(answer.json()["id"])
+        self._witness.note("accepted", job=job, number=number, fate=fate, status=202)
+        with self._lock:
+            self.submitted += 1
+            self._fates[job] = fate
+            self._any_job = self._any_job or job
+            self._plan(job)
+        return True
+
+    def _plan(self, job: str) -> None:
+        """A few jobs are cancelled, or paused and let go, at a moment that nobody chose."""
+        luck, when = self._dice.random(), self._witness.now() + self._dice.uniform(0, 4)
+        if luck < CANCELLED:
+            self._plans.append((when, "cancel", job))
+        elif luck < CANCELLED + PAUSED:
+            self._plans.append((when, "pause", job))
+            self._plans.append((when + self._dice.uniform(1, 5), "resume", job))
+
+    # Care
+
+    def _look_after(self) -> None:
+        with self._client(TIMEOUT_SECONDS) as http:
+            while not self._over.wait(LOOK_SECONDS):
+                try:
+                    self._carry_out(http)
+                    self._look(http)
+                except (httpx.HTTPError, _UnavailableError):
+                    continue
+
+    def _carry_out(self, http: httpx.Client) -> None:
+        with self._lock:
+            due = [plan for plan in self._plans if plan[0] <= self._witness.now()]
+        for plan in due:
+            _, what, job = plan
+            self._ask(http, what, job)
+            with self._lock:
+                self._plans.remove(plan)
+
+    def _ask(self, http: httpx.Client, what: str, job: str) -> None:
+        answer = http.post(f"/jobs/{job}/{what}")
+        self._witness.note("asked", what=what, job=job, status=answer.status_code)
+        if answer.status_code not in (202, 409):  # 409: it has ended
+            raise _UnavailableError
+
+    def _look(self, http: httpx.Client) -> None:
+        """Finds out which jobs have ended; one that a fault made fail is tried again."""
+        with self._lock:
+            known = dict(self._fates)
+        going = {
+            str(job["id"])
+            for state in ("queued", "running")
+            for job in _read(http, "/jobs", state=state, limit=200)["data"]
+        }
+        for job in known.keys() - going:
+            view = _read(http, f"/jobs/{job}")
+            if view["state"] in ("queued", "running"):
+                continue
+            error = view["error"] and view["error"]["type"]
+            if error in HARMED and (known[job] != "killed" or error != "poisoned"):
+                self._ask(http, "retry", job)
+                continue
+            with self._lock:
+                if any(plan[2] == job for plan in self._plans):
+                    continue
+                del self._fates[job]
+                self.ended += 1
+
+    def _probe(self) -> None:
+        """Somebody who reads one job again and again."""
+        with self._client(PROBE_TIMEOUT_SECONDS) as http:
+            while not self._over.wait(PROBE_SECONDS):
+                if not self._any_job:
+                    continue
+                began = self._witness.now()
+                try:
+                    status: int | None = http.get(f"/jobs/{self._any_job}").status_code
+                except httpx.HTTPError:
+                    status = None
+                seconds = self._witness.now() - began
+                self._witness.note("probe", at=began, status=status, seconds=seconds)
+
+
+class _UnavailableError(Exception):
+    """An answer that says to come again."""
+
+
+def _read(http: httpx.Client, path: str, **query: Any) -> Mapping[str, Any]:
+    answer = http.get(path, params=query)
+    if answer.status_code != 200:
+        raise _UnavailableError
+    found: Mapping[str, Any] = answer.json()
+    return found

@@ -1,0 +1,50 @@
+"""Running out of memory: told from other errors, and survived. Needs no torch to tell."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+# What allocators say that raise a plain RuntimeError: torch's on a CPU, the standard library's of
+# C++, oneDNN (which does not say why), CUDA and its libraries.
+_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """There was not enough memory; `reason` is what the allocator said."""
+
+    reason: str
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that an allocation failed, on whatever device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
+
+
+def within_memory(action: Callable[[], Result]) -> Result | Shortage:
+    """What an action gives, or why it did not; what it held is free again then."""
+    try:
+        return action()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error) or type(error).__name__
+    # Only here, with the error and the frames that it kept gone.
+    gc.collect()
+    import ctypes, os
+    c=ctypes.CDLL(None)
+    c.mallopt(-3,1<<20); c.mallopt(-1,1<<17); c.malloc_trim(0)
+    return Shortage(reason)

@@ -1,0 +1,68 @@
+"""`/metrics`: jobs and alarms of the whole machine, for Prometheus."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from service.alarms.kinds import Alarm, AlarmKind
+from service.api.alarms import alarms_now
+from service.api.deps import ServicesDep
+from service.api.routing import produces, protected_router, requires
+from service.auth.subjects import Scope, Subject
+from service.jobs.statistics import Statistics, count_jobs
+
+router = protected_router("/metrics", tags=["metrics"])
+
+
+@router.get("", response_class=Response)
+@produces("text/plain")
+def get_metrics(
+    subject: Annotated[Subject, requires(Scope.JOBS_READ)],  # noqa: ARG001
+    services: ServicesDep,
+) -> Response:
+    """Figures in the text format of Prometheus."""
+    with services.database.transaction() as db:
+        figures = _Figures(count_jobs(db), alarms_now(db, services))
+    registry = CollectorRegistry()
+    registry.register(figures)
+    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class _Figures(Collector):
+    def __init__(self, statistics: Statistics, alarms: list[Alarm]) -> None:
+        self._statistics = statistics
+        self._alarms = alarms
+
+    def collect(self) -> Iterator[Metric]:
+        found = self._statistics
+        jobs = GaugeMetricFamily("reprise_jobs", "Jobs by state.", labels=["state"])
+        for state, count in found.by_state.items():
+            jobs.add_metric([state], count)
+        yield jobs
+        yield GaugeMetricFamily(
+            "reprise_oldest_queued_job_seconds",
+            "How long the oldest job that could run has waited.",
+            found.oldest_seconds,
+        )
+        buckets = [(str(float(most)), float(count)) for most, count in found.waits.items()]
+        yield HistogramMetricFamily(
+            "reprise_job_queue_seconds",
+            "From a job's submission to its first start.",
+            buckets=[*buckets, ("+Inf", found.started)],
+            sum_value=found.waited_seconds,
+        )
+        counts: Counter[AlarmKind] = Counter()
+        for alarm in self._alarms:
+            counts[alarm.kind] += alarm.count
+        alarms = GaugeMetricFamily(
+            "reprise_alarms", "What each alarm is about; 0: all is well.", labels=["kind"]
+        )
+        for kind in AlarmKind:
+            alarms.add_metric([kind], counts[kind])
+        yield alarms

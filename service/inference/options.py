@@ -1,0 +1,68 @@
+"""What a prediction can be asked for: by a request with its inputs, and of a whole data set."""
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from rnn.config import MAX_SEED, Config
+
+DEFAULT_NEW_TOKENS = 128
+StopText = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def _rising(levels: list[float]) -> list[float]:
+    if any(low >= high for low, high in pairwise(levels)):
+        raise ValueError("must rise, without repetition")
+    return levels
+
+
+Level = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ForecastOptions(Config):
+    horizon: int | None = Field(
+        None, ge=1, le=10_000, description="Timesteps; null: all that the model was trained for."
+    )
+    quantiles: Annotated[list[Level], AfterValidator(_rising)] = Field(
+        [0.1, 0.5, 0.9],
+        max_length=99,
+        description="Levels between 0 and 1, rising, inside those that the model was trained for.",
+    )
+
+
+class ClassificationOptions(Config):
+    all_scores: bool = Field(
+        default=False, description="Also answers with the score of every label."
+    )
+
+
+class GenerationOptions(Config):
+    """How the continuation of a prompt is drawn."""
+
+    max_new_tokens: int | None = Field(
+        None, ge=1, le=1_000_000, description=f"null: {DEFAULT_NEW_TOKENS}."
+    )
+    temperature: float = Field(1.0, ge=0, le=100, description="0: always the likeliest token.")
+    top_k: int | None = Field(
+        None, ge=1, le=1_000_000, description="Only so many of the likeliest tokens."
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Only the likeliest tokens that together reach it."
+    )
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="Only tokens at least this fraction as likely as the first."
+    )
+    repetition_penalty: float = Field(
+        1.0, ge=0.1, le=10, description="Above 1: tokens that were there become less likely."
+    )
+    stop: list[StopText] = Field(
+        [], max_length=16, description="Each ends a text, and is not a part of it."
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="The same seed draws the same text; text i of n, or of a data set, has the "
+        "seed + i.",
+    )
