@@ -16,13 +16,20 @@ _CLAIMABLE = f"{_QUEUED} AND paused_at IS NULL AND NOT blocked"
 
 
 def upgrade() -> None:
-    quota = sa.Column("quota", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False)
+    quota = sa.Column(
+        "quota",
+        postgresql.JSONB(astext_type=sa.Text()),
+        server_default=sa.text("'{}'"),
+        nullable=False,
+    )
     op.add_column("workspaces", quota)
     for name in _TIMES:
         op.add_column("jobs", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
     for name in _FLAGS:
-        column = sa.Column(name, sa.Boolean(), server_default=sa.text("false"), nullable=False)
-        op.add_column("jobs", column)
+        flag: sa.Column[bool] = sa.Column(
+            name, sa.Boolean(), server_default=sa.text("false"), nullable=False
+        )
+        op.add_column("jobs", flag)
     op.create_table(
         "job_dependencies",
         sa.Column("job_id", sa.Uuid(), nullable=False),

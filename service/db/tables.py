@@ -120,9 +120,7 @@ class Job(InWorkspace, Base):
             "id",
             postgresql_where=CLAIMABLE,
         ),
-        Index(
-            "jobs_waiting", "queue", text("priority DESC"), "id", postgresql_where=CLAIMABLE
-        ),
+        Index("jobs_waiting", "queue", text("priority DESC"), "id", postgresql_where=CLAIMABLE),
         Index(
             "jobs_preempting",
             text("priority DESC"),

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVarTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Row,
+    Select,
     Text,
     false,
     func,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.orm import Session
@@ -26,6 +28,9 @@ from service.jobs import quotas
 from service.jobs.quotas import UNLIMITED, Quota
 from service.jobs.states import JobState
 from service.jobs.transitions import Attempt, move
+
+
+Columns = TypeVarTuple("Columns")
 
 
 class Claim(NamedTuple):
@@ -90,10 +95,8 @@ def _offers(db: Session, queues: Sequence[str]) -> Sequence[Row[Workspace, str]]
     names = func.unnest(literal(list(queues), ARRAY(Text)))
     served = names.table_valued("queue").render_derived("served")
     best = (
-        select(Job.id, Job.priority)
-        .where(Job.workspace_id == Workspace.id, Job.queue == served.c.queue, CLAIMABLE)
-        .order_by(Job.priority.desc(), Job.id)
-        .limit(1)
+        _first(select(Job.id, Job.priority), Workspace.id, served.c.queue)
+        .correlate(Workspace, served)
         .lateral("best")
     )
     running = (
@@ -111,15 +114,31 @@ def _offers(db: Session, queues: Sequence[str]) -> Sequence[Row[Workspace, str]]
 
 
 def _best(db: Session, workspace_id: UUID, queue: str) -> Row[Job, str, dict[str, Any]] | None:
+    with_data = select(Job, Dataset.sha256, Dataset.profile).join(
+        Dataset, Dataset.id == Job.dataset_id
+    )
     return db.execute(
-        select(Job, Dataset.sha256, Dataset.profile)
-        .join(Dataset, Dataset.id == Job.dataset_id)
-        .where(Job.workspace_id == workspace_id, Job.queue == queue, CLAIMABLE)
-        .order_by(Job.priority.desc(), Job.id)
-        .limit(1)
+        _first(with_data, literal(workspace_id), literal(queue))
         .with_for_update(of=Job, skip_locked=True)
         .execution_options(populate_existing=True)
     ).first()
+
+
+def _first(
+    query: Select[*Columns], workspace_id: ColumnElement[UUID], queue: ColumnElement[str]
+) -> Select[*Columns]:
+    """Of the jobs of a workspace in a queue that may run, the one whose turn it is.
+
+    A range in the order of the index `jobs_claim`, instead of two equalities: no other index gives
+    this order. A planner that knows nothing of the data, or has outdated statistics, would search
+    the whole queue by the index `jobs_waiting` for the first job of the workspace.
+    """
+    owned, wanted = tuple_(Job.workspace_id, Job.queue), tuple_(workspace_id, queue)
+    return (
+        query.where(owned >= wanted, owned <= wanted, CLAIMABLE)
+        .order_by(Job.workspace_id, Job.queue, Job.priority.desc(), Job.id)
+        .limit(1)
+    )
 
 
 def _claimed(

@@ -35,13 +35,16 @@ class Trial(NamedTuple):
     number: int  # from 0
 
 
+MOST_PLACES = 1_000  # that are counted
+
+
 class JobRow(NamedTuple):
     """A job with what other rows say of it."""
 
     job: Job
     version: int | None  # of its model, once it succeeded
     after: list[UUID]  # what it waits for, or waited for
-    queue_position: int | None  # 1 is next, by priority and age
+    queue_position: int | None  # 1 is next, by priority and age; None beyond `MOST_PLACES`
 
 
 def submit(
@@ -386,17 +389,21 @@ def _rows(db: Session, jobs: Sequence[Job]) -> list[JobRow]:
 
 
 def _positions(db: Session, jobs: Sequence[Job]) -> dict[UUID, int]:
-    """Places among the jobs of their queue that may run: by priority, then by age."""
+    """Places among the first jobs of their queue that may run: by priority, then by age.
+
+    Those that are further behind have none: to count them the whole queue would have to be read.
+    """
     waiting = [job for job in jobs if job.state == JobState.QUEUED]
-    if not waiting:
-        return {}
-    position = func.row_number().over(
-        partition_by=Job.queue, order_by=(Job.priority.desc(), Job.id)
-    )
-    ranked = (
-        select(Job.id, position.label("position"))
-        .where(Job.queue.in_({job.queue for job in waiting}), CLAIMABLE)
-        .subquery()
-    )
-    mine = select(ranked).where(ranked.c.id.in_([job.id for job in waiting]))
-    return dict(db.execute(mine).all())
+    position = func.row_number().over(order_by=(Job.priority.desc(), Job.id))
+    positions: dict[UUID, int] = {}
+    for queue in {job.queue for job in waiting}:
+        ranked = (
+            select(Job.id, position.label("position"))
+            .where(Job.queue == queue, CLAIMABLE)
+            .order_by(Job.priority.desc(), Job.id)
+            .limit(MOST_PLACES)
+            .subquery()
+        )
+        mine = select(ranked).where(ranked.c.id.in_([job.id for job in waiting]))
+        positions |= dict(db.execute(mine).all())
+    return positions

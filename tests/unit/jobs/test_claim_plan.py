@@ -31,7 +31,7 @@ QUESTIONS: dict[str, Ask] = {
     ),
     "position": lambda db, job, workspace: store.get(db, workspace, job),
     "list": lambda db, _, workspace: store.list_jobs(
-        db, workspace, PageRequest(limit=100), state=None, task=None
+        db, workspace, PageRequest(limit=20), state=None, task=None
     ),
     "waiting queues": lambda db, *_: workers.waiting_queues(db, live_seconds=60),
     "dead GPUs": lambda db, *_: workers.leave_dead_gpus(db, live_seconds=60),
