@@ -1,5 +1,6 @@
 """Running out of memory: told from other errors, and survived. Needs no torch to tell."""
 
+import ctypes
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ _WORDS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE_BYTES = 2**20
 
 Result = TypeVar("Result")
 
@@ -44,7 +49,23 @@ def within_memory(action: Callable[[], Result]) -> Result | Shortage:
         reason = str(error) or type(error).__name__
     # Only here, with the error and the frames that it kept gone.
     gc.collect()
-    import ctypes, os
-    c=ctypes.CDLL(None)
-    c.mallopt(-3,1<<20); c.mallopt(-1,1<<17); c.malloc_trim(0)
+    _give_back()
     return Shortage(reason)
+
+
+def tried_twice(action: Callable[[], Result]) -> Result:
+    """What an action gives that may be repeated, if need be after everything that was freed before
+    has been given back."""
+    result = within_memory(action)
+    return action() if isinstance(result, Shortage) else result
+
+
+def _give_back() -> None:
+    """Hands freed memory of the CPU to the system, and has large pieces go there at once from now
+    on. Until then the C library keeps them in the sizes in which they were asked for, out of reach
+    of other sizes and of other libraries."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
+        library.malloc_trim(0)

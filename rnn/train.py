@@ -36,7 +36,7 @@ from rnn.events import (
     Stopped,
 )
 from rnn.gradients import BatchGradient, batch_gradient
-from rnn.memory import Shortage, within_memory
+from rnn.memory import Shortage, tried_twice, within_memory
 from rnn.optim import (
     build_optimizer,
     freeze_below,
@@ -72,6 +72,7 @@ def train(
     A batch for which the memory is not enough is taken again in twice as many parts, and so are
     those after it. Where the memory ran out in the middle of an update, which is when the optimizer
     asks for its own in the first one, that is taken back by going to the last good state.
+    Evaluations are not cut: they do not grow with the batch.
 
     Args:
         config: resolved (`rnn.resolve`).
@@ -217,7 +218,7 @@ def train(
         )
         if evaluated:
             with average.applied():
-                metrics = work.evaluate()
+                metrics = tried_twice(work.evaluate)
                 improved = state.judge(metrics)
             if improved is None:
                 yield go_back(f"step {progress.step}: the held-out loss is not finite")

@@ -115,7 +115,8 @@ class Reaper:
         found = self._artifacts.jobs_with_checkpoints()
         try:
             with self._database.transaction() as db:
-                over = forget_checkpoints(db, found, limit=MAX_CLEANED_JOBS)
+                keep = timedelta(days=self._settings.failed_checkpoint_days)
+                over = forget_checkpoints(db, found, keep_failed=keep, limit=MAX_CLEANED_JOBS)
         except DATABASE_ERRORS as error:
             log.warning("the database does not answer: %s", error)
             return

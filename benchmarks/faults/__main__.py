@@ -38,7 +38,7 @@ def main() -> None:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was ended"))  # puts away what it made
     plan = Plan(
-        Load(options.jobs, (25, 300), 24, options.faults * PAUSE_SECONDS),
+        Load(options.jobs, (25, 300), 24, options.faults * PAUSE_SECONDS, 120.0),
         options.faults,
         options.seed,
         4,

@@ -29,14 +29,13 @@ def check(history: History) -> dict[str, list[str]]:
 
 
 def lost(history: History) -> Iterator[str]:
-    """Submissions that were acknowledged and are not there, or did not end."""
+    """Submissions that were acknowledged and are not there, and jobs that did not end."""
     for accepted in history.of("accepted"):
-        job = accepted["job"]
-        last = history.last(job)
-        if last is None:
-            yield f"{job}: acknowledged, and not in the database"
-        elif last["state"] not in TERMINAL:
-            yield f"{job}: still {last['state']} at the end"
+        if history.last(accepted["job"]) is None:
+            yield f"{accepted['job']}: acknowledged, and not in the database"
+    for job, changes in history.changes.items():
+        if changes[-1]["state"] not in TERMINAL:
+            yield f"{job}: still {changes[-1]['state']} at the end"
 
 
 def submitted_twice(history: History) -> Iterator[str]:
@@ -50,7 +49,10 @@ def submitted_twice(history: History) -> Iterator[str]:
 
 
 def completed_twice(history: History) -> Iterator[str]:
-    """Jobs that went on after an end without a retry, or that succeeded more than once."""
+    """Jobs that went on after an end without a retry, or that succeeded more than once.
+
+    A write without an event is none: the reaper forgets checkpoints.
+    """
     for job, changes in history.changes.items():
         if (
             sum(change["op"] == "ended" and change["state"] == "succeeded" for change in changes)
@@ -58,9 +60,10 @@ def completed_twice(history: History) -> Iterator[str]:
         ):
             yield f"{job}: succeeded more than once"
         for before, after in pairwise(changes):
-            if before["state"] in TERMINAL and after["op"] != "retried":
+            silent = after["op"] == "write" and after["seq"] == before["seq"]
+            if before["state"] in TERMINAL and after["op"] != "retried" and not silent:
                 yield f"{job}: {after['op']} after it had {before['state']}"
-            elif before["state"] == "succeeded":
+            elif before["state"] == "succeeded" and not silent:
                 yield f"{job}: tried again after it had succeeded"
 
 

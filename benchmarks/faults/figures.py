@@ -1,16 +1,16 @@
 """How long it took until a fault was over, and how much work it cost, from the history of a run."""
 
-from collections.abc import Iterator
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from benchmarks.faults.history import History, Record
 
-# While one of these lasts, nobody can write down that a checkpoint was saved.
-SILENCING = ("postgres killed", "postgres restarted", "disk full", "worker frozen")
-# While one of these lasts, nobody can put a job back whose worker is gone. After an outage of the
-# database the reaper gives workers the time of a lease.
-DELAYING = ("postgres killed", "postgres restarted", "reaper killed")
+# While one of these lasts, nobody can write down that a checkpoint was saved; a frozen worker
+# cannot either.
+SILENCING = ("postgres killed", "postgres restarted", "disk full")
+# After an outage of the database the reaper gives workers the time of a lease to be heard again.
+DELAYING = ("postgres killed", "postgres restarted")
+DELAYED_SECONDS = 5.0
 
 
 class Loss(NamedTuple):
@@ -27,7 +27,7 @@ class Move(NamedTuple):
 
     job: str
     seconds: float
-    disturbed: bool  # another fault hit what had to notice
+    disturbed: bool  # by an outage of the database
 
 
 class Outage(NamedTuple):
@@ -38,7 +38,7 @@ class Outage(NamedTuple):
     after_ready: float  # of the seconds, those since it was ready again
 
 
-def losses(history: History, pace_seconds: float, lease_seconds: float) -> list[Loss]:
+def losses(history: History, pace_seconds: float) -> list[Loss]:
     """`pace_seconds` is what one step of a training takes."""
     found = []
     for job, records in history.trained.items():
@@ -46,6 +46,11 @@ def losses(history: History, pace_seconds: float, lease_seconds: float) -> list[
             event["attempt"]: event["reason"]
             for event in history.events[job]
             if event.get("reason") in ("crashed", "lease_expired", "poisoned")
+        }
+        holders = {
+            change["attempt"]: change["by"]
+            for change in history.changes[job]
+            if change["op"] == "claimed"
         }
         attempts: dict[int, list[Record]] = {}
         for record in records:
@@ -58,7 +63,8 @@ def losses(history: History, pace_seconds: float, lease_seconds: float) -> list[
             if not again:
                 continue
             begin, end = again[0]["at"], again[-1]["at"]
-            disturbed = _overlaps(history, SILENCING, begin, end + lease_seconds)
+            frozen = _overlaps(history, ("worker frozen",), begin, end, of=holders.get(number))
+            disturbed = frozen or _overlaps(history, SILENCING, begin, end)
             found.append(Loss(job, number, len(again) * pace_seconds, disturbed))
     return found
 
@@ -78,7 +84,7 @@ def moves(history: History) -> list[Move]:
             later = [change for change in changes if change["at"] > fault["at"]]
             again = next((change["at"] for change in later if change["op"] == "claimed"), None)
             if again is not None and not any(c["held"] for c in later if c["at"] < again):
-                disturbed = _overlaps(history, DELAYING, fault["at"] - 15, again)
+                disturbed = _overlaps(history, DELAYING, fault["at"] - DELAYED_SECONDS, again)
                 found.append(Move(job, again - fault["at"], disturbed))
     return found
 
@@ -136,17 +142,19 @@ def outages(history: History) -> list[Outage]:
     return found
 
 
-def _overlaps(history: History, kinds: tuple[str, ...], begin: float, end: float) -> bool:
-    """Whether a fault of these kinds was there between the two moments."""
-    return any(since <= end and until >= begin for since, until in _times(history, kinds))
+def _overlaps(
+    history: History, kinds: tuple[str, ...], begin: float, end: float, of: str | None = None
+) -> bool:
+    """Whether a fault of these kinds was there between the two moments, `of` a process or any."""
+    healed = _healed(history)
+    return any(
+        fault["kind"] in kinds
+        and fault["at"] <= end
+        and healed.get((fault["kind"], fault["number"]), history.end) >= begin
+        and (of is None or of in fault["target"])
+        for fault in history.of("fault")
+    )
 
 
 def _healed(history: History) -> dict[tuple[str, int], float]:
     return {(r["kind"], r["number"]): r["at"] for r in history.of("healed")}
-
-
-def _times(history: History, kinds: tuple[str, ...]) -> Iterator[tuple[float, float]]:
-    healed = _healed(history)
-    for fault in history.of("fault"):
-        if fault["kind"] in kinds:
-            yield fault["at"], healed.get((fault["kind"], fault["number"]), history.end)

@@ -9,7 +9,8 @@ Every record has `op` and `at`, seconds since the run began, by clocks that nobo
 | event | the table `job_events` | job, seq, attempt, type, and reason or step |
 | version | the table `model_versions` | job, attempt |
 | start, step, save, end | a trainer, into a file of its own | job, attempt, pid, step |
-| accepted, asked | whoever uses the API: a submission, a request about a job, and the answer | job, status, and fate or what |
+| accepted, refused | whoever uses the API: a submission and the answer | number, status, job, fate, given_up |
+| asked | the same: a request about a job, and the answer | job, what, status |
 | probe | the same: a job was read | status (null: no connection) |
 | consuming | the proxy in front of Redis: a worker waits for messages | by |
 | up, down | who starts the processes | by, pid |

@@ -65,7 +65,9 @@ def render(
             "| --- | --- | --- | --- | --- |",
             *map(_line, rows(run)),
             "",
-            "A fault disturbs another one where it keeps those from working who would repair it.",
+            "Disturbed: by another fault at the same time. After an outage of PostgreSQL the reaper"
+            " gives workers the time of a lease. During one, while the disk is full and while a"
+            " worker is frozen, nobody writes down that a checkpoint was saved.",
             "",
             "| fault | times |",
             "| --- | --- |",
@@ -82,7 +84,7 @@ def render(
 
 def rows(run: Run) -> list[Row]:
     history, settings = run.history, run.settings
-    lost = figures.losses(history, SECONDS_A_STEP, settings.lease_seconds)
+    lost = figures.losses(history, SECONDS_A_STEP)
     moved = figures.moves(history)
     consuming = figures.consuming_again(history)
     out = figures.outages(history)

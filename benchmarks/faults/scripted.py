@@ -1,6 +1,5 @@
 """A training without torch whose fate is written in its seed, and a prediction without a network,
-to try the machine around
-them.
+to try the machine around them.
 
 `benchmarks.faults.worker` is a worker whose trainers train like this. Where the environment names a
 folder in FAULTS_NOTES, each trainer writes down there what it does.
@@ -61,7 +60,6 @@ class Notes:
         if self._file is not None:
             line = {"op": op, "at": time.monotonic(), **self._known, "step": step}
             os.write(self._file, json.dumps(line).encode() + b"\n")
-
 
 
 def prepare() -> Science:

@@ -34,19 +34,37 @@ HARMED = ("insufficient-storage", "poisoned")
 
 
 class Load(NamedTuple):
-    """Jobs of `steps` (from, to), of which at most `at_once` are waiting or running."""
+    """What is submitted.
+
+    Attributes:
+        steps: of a job, from and to.
+        at_once: jobs that are waiting or running, at most.
+        spread_seconds: from the first submission to the last, at least.
+        answer_seconds: after so long without an acknowledgement a submission is given up. Whoever
+            was killed with it keeps its Idempotency-Key for a minute.
+    """
 
     jobs: int
     steps: tuple[int, int]
     at_once: int
-    spread_seconds: float  # from the first submission to the last, at least
+    spread_seconds: float
+    answer_seconds: float
+
+
+class Submission(NamedTuple):
+    number: int
+    fate: str
+    body: dict[str, Any]
+    since: float
 
 
 class Users:
-    """Three threads; `submitted` and `ended` count jobs."""
+    """Three threads. `submitted` counts submissions that were answered or given up, `ended` those
+    of them that have come to their end."""
 
     def __init__(self, address: str, key: str, witness: Witness, load: Load, seed: int) -> None:
         self.submitted = self.ended = 0
+        self._quiet = False  # no job was waiting or running
         self._witness, self._load = witness, load
         self._dice = random.Random(seed)
         self._address, self._headers = address, {"Authorization": f"Bearer {key}"}
@@ -70,8 +88,8 @@ class Users:
 
     @property
     def done(self) -> bool:
-        """Whether every job was submitted and has come to its end."""
-        return self.ended >= self._load.jobs
+        """Whether every job has come to its end, also those of submissions that were given up."""
+        return self.ended >= self._load.jobs and self._quiet
 
     def stop(self) -> None:
         self._over.set()
@@ -89,19 +107,19 @@ class Users:
         with self._client(TIMEOUT_SECONDS) as http:
             dataset = self._upload(http)
             began = self._witness.now()
-            unanswered: list[tuple[int, str, dict[str, Any]]] = []
+            unanswered: list[Submission] = []
             number = 0
             while not self._over.wait(0.02):
-                unanswered = [each for each in unanswered if not self._submit(http, *each)]
+                unanswered = [each for each in unanswered if not self._submit(http, each)]
                 due = began + number * self._load.spread_seconds / self._load.jobs
                 if number == self._load.jobs:
                     if not unanswered:
                         return
                 elif self._witness.now() >= due and len(self._fates) < self._load.at_once:
                     number += 1
-                    fate, body = self._job(dataset, number)
-                    if not self._submit(http, number, fate, body):
-                        unanswered.append((number, fate, body))
+                    submission = self._submission(dataset, number)
+                    if not self._submit(http, submission):
+                        unanswered.append(submission)
                 if unanswered:
                     self._over.wait(TRY_SECONDS)
 
@@ -115,7 +133,7 @@ class Users:
                 pass
             time.sleep(TRY_SECONDS)
 
-    def _job(self, dataset: str, number: int) -> tuple[str, dict[str, Any]]:
+    def _submission(self, dataset: str, number: int) -> Submission:
         (fate,) = self._dice.choices(list(FATES), WEIGHTS)
         steps = self._dice.randint(*self._load.steps)
         body = {
@@ -125,17 +143,23 @@ class Users:
             "training": {"seed": FATES[fate], "max_steps": steps},
             "metadata": {"number": str(number)},
         }
-        return fate, body
+        return Submission(number, fate, body, self._witness.now())
 
-    def _submit(self, http: httpx.Client, number: int, fate: str, body: dict[str, Any]) -> bool:
-        """One try; whether it was acknowledged."""
+    def _submit(self, http: httpx.Client, submission: Submission) -> bool:
+        """One try; whether it was acknowledged, or is given up."""
+        number, fate, body, since = submission
         try:
             answer = http.post("/jobs", json=body, headers={"Idempotency-Key": f"job-{number}"})
+            status: int | None = answer.status_code
         except httpx.HTTPError:
-            return False
-        if answer.status_code != 202:
-            self._witness.note("refused", number=number, status=answer.status_code)
-            return False
+            status = None
+        if status != 202:
+            given_up = self._witness.now() > since + self._load.answer_seconds
+            self._witness.note("refused", number=number, status=status, given_up=given_up)
+            with self._lock:
+                self.submitted += given_up
+                self.ended += given_up
+            return given_up
         job = str(answer.json()["id"])
         self._witness.note("accepted", job=job, number=number, fate=fate, status=202)
         with self._lock:
@@ -189,6 +213,7 @@ class Users:
             for state in ("queued", "running")
             for job in _read(http, "/jobs", state=state, limit=200)["data"]
         }
+        self._quiet = not going
         for job in known.keys() - going:
             view = _read(http, f"/jobs/{job}")
             if view["state"] in ("queued", "running"):

@@ -62,8 +62,8 @@ class Quantiles:
 
 
 class Point:
-    """One number, the median. Quantiles are known from held-out windows alone (`conformal`), so here
-    they are all that number."""
+    """One number, the median. Quantiles are known from held-out windows alone (`conformal`), so
+    here they are all that number."""
 
     lowest_value: float | None = None
 

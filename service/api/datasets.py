@@ -156,7 +156,7 @@ def delete(
     subject: Annotated[Subject, requires(Scope.DATASETS_WRITE)],
     services: ServicesDep,
 ) -> None:
-    """Hides a data set. Models that were trained on it stay; 409 while an alias or a job uses it."""
+    """Hides a data set. Models trained on it stay; 409 while an alias or a job uses it."""
     with services.database.transaction() as db:
         delete_dataset(db, subject.workspace_id, dataset_id)
 

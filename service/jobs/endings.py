@@ -5,11 +5,24 @@ answered 202 never sees the model published after all.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, func, literal, null, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Uuid,
+    and_,
+    any_,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.artifacts.store import ArtifactStore
@@ -225,23 +238,30 @@ def _lock_first(
     )
 
 
-def forget_checkpoints(db: Session, job_ids: Sequence[UUID], *, limit: int) -> Sequence[Attempt]:
+def forget_checkpoints(
+    db: Session, job_ids: Sequence[UUID], *, keep_failed: timedelta, limit: int
+) -> Sequence[Attempt]:
     """The last attempts of those of the jobs, at most `limit`, that nobody will resume any more.
 
     Their rows name no checkpoint after this, so the folders of these attempts and of those before
     may go after the commit. Not those of later ones: somebody may have such a job tried again.
+
+    Args:
+        keep_failed: for how long a failed job is resumed from its checkpoint.
     """
+    resumed_no_more = or_(
+        Job.state.in_(NOTHING_TO_RESUME),
+        and_(Job.state == JobState.FAILED, Job.finished_at < func.clock_timestamp() - keep_failed),
+    )
     over = (
         select(Job.id)
-        .where(
-            Job.id == any_(literal(list(job_ids), ARRAY(Uuid))), Job.state.in_(NOTHING_TO_RESUME)
-        )
+        .where(Job.id == any_(literal(list(job_ids), ARRAY(Uuid))), resumed_no_more)
         .order_by(Job.id)
         .limit(limit)
     )
     forgotten = db.execute(
         update(Job)
-        .where(Job.id.in_(over), Job.state.in_(NOTHING_TO_RESUME))
+        .where(Job.id.in_(over), resumed_no_more)
         .values(checkpoint=null())
         .returning(Job.id, Job.attempt)
         .execution_options(synchronize_session=False)

@@ -99,8 +99,8 @@ def waiting_queues(db: Session, *, live_seconds: float) -> list[str]:
 
 def _has_claimable(db: Session, queue: str) -> bool:
     # In the order of an index, or the planner may read the whole queue for the first one.
-    first = select(Job.id).where(Job.queue == queue, CLAIMABLE).order_by(Job.priority.desc(), Job.id)
-    return db.scalar(first.limit(1)) is not None
+    queued = select(Job.id).where(Job.queue == queue, CLAIMABLE)
+    return db.scalar(queued.order_by(Job.priority.desc(), Job.id).limit(1)) is not None
 
 
 def leave_dead_gpus(db: Session, *, live_seconds: float) -> int:

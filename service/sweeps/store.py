@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from service.db.clock import now
 from service.db.paging import PageRequest, read_page
 from service.db.tables import UNFINISHED_TRIAL, Job, JobEvent, ModelVersion, Sweep, Workspace
 from service.errors import ConflictError, NotFoundError, QuotaExceededError
@@ -108,8 +109,8 @@ def end(db: Session, sweep: Sweep, state: str, error: dict[str, Any] | None = No
     """The caller holds the lock of the row."""
     sweep.state = state
     sweep.error = error or sweep.error
+    sweep.finished_at = now(db)
     db.flush()
-    db.execute(update(Sweep).where(Sweep.id == sweep.id).values(finished_at=func.clock_timestamp()))
 
 
 # What the controller asks

@@ -149,10 +149,10 @@ def test_cancel_is_harmless_to_repeat(
         response = client.post(f"{SWEEPS}/{made['id']}/cancel", headers=headers)
         assert response.status_code == 202
         assert response.json()["state"] == "cancelled"
+        assert response.json()["finished_at"] is not None
         controller.tick()
     found = read(client, headers, f"{SWEEPS}/{made['id']}")
     assert found["trials"] == {"cancelled": 2}
-    assert found["finished_at"] is not None
 
 
 def test_an_idempotency_key_makes_one_sweep(

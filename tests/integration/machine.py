@@ -14,6 +14,7 @@ from uuid import UUID
 
 import psutil
 
+from benchmarks.faults import scripted
 from service.artifacts.store import ArtifactStore
 from service.datasets.limits import Limits
 from service.datasets.profile import profile_file
@@ -23,7 +24,6 @@ from service.jobs.submission import fill_in
 from service.jobs.wake import Waker
 from service.registry.bases import find_base
 from service.settings import Settings
-from tests.integration import scripted
 from tests.job_records import events_of, make_job, make_workspace
 from workers.reaper import Reaper
 
@@ -57,7 +57,7 @@ class Machine:
     # Jobs
 
     def submit(self, fate: int = scripted.FINE, *, steps: int = 10, **changes: Any) -> UUID:
-        """A scripted job (`tests.integration.scripted`)."""
+        """A scripted job (`benchmarks.faults.scripted`)."""
         training = {"seed": fate, "max_steps": steps}
         return self.submit_config(
             {"task": "time-series-forecasting", "training": training}, SERIES, **changes
@@ -141,7 +141,7 @@ class Machine:
 
     # Processes
 
-    def start_worker(self, module: str = "tests.integration.scripted") -> subprocess.Popen[bytes]:
+    def start_worker(self, module: str = "benchmarks.faults.worker") -> subprocess.Popen[bytes]:
         number = len(self._workers)
         with (self._log_folder / f"worker-{number}.log").open("wb") as log:
             worker = subprocess.Popen(

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from benchmarks.faults import scripted
 from rnn.config import ForecastingConfig
 from rnn.events import (
     CheckpointDue,
@@ -30,7 +31,6 @@ from rnn.events import (
     Stopped,
 )
 from service.settings import Settings
-from tests.integration import scripted
 from tests.integration.machine import ROOT, Machine, environment, wait_for
 from tests.sweep_records import RATE, Bench
 from workers.app import make_room, run_worker, stop_on_signals

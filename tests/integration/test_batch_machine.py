@@ -13,10 +13,10 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.faults import scripted
 from rnn.config import ClassificationConfig
 from service.db.engine import Database
 from service.db.tables import Dataset, Job
-from tests.integration import scripted
 from tests.integration.asking import Asking, asking
 from tests.integration.machine import Machine, has_ended, trainers_of, wait_for
 from tests.job_records import outcomes_of

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import update
 
+from benchmarks.faults import scripted
 from service.db.engine import Database
 from service.db.tables import Job
 from service.jobs import store
 from service.jobs.quotas import UNLIMITED
 from service.jobs.store import RetryChanges
-from tests.integration import scripted
 from tests.integration.machine import Machine, trainers_of, wait_for
 from tests.job_records import outcomes_of, reasons_of
 

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from benchmarks.faults import scripted
 from service.datasets import aliases
 from service.db.engine import Database
 from service.db.tables import Dataset, Job
-from tests.integration import scripted
 from tests.integration.machine import Machine, wait_for
 from tests.job_records import make_workspace
 from tests.schedule_records import FORECASTING, come_due, keep_dataset, make_schedule, reread

@@ -9,10 +9,10 @@ from uuid import UUID
 import psutil
 import pytest
 
+from benchmarks.faults import scripted
 from service.db.engine import Database
 from service.jobs import store
 from service.jobs.logs import log_path
-from tests.integration import scripted
 from tests.integration.machine import Machine, has_ended, trainers_of, wait_for
 from tests.job_records import outcomes_of, reasons_of
 

@@ -60,7 +60,7 @@ class WorkView(View):
         "of `after`."
     )
     queue_position: int | None = Field(
-        description="1 is next; null unless queued, and while it is held."
+        description="1 is next; null unless queued, while it is held, and beyond the first 1,000."
     )
     eta_seconds: float | None = Field(
         description="To the last possible step at the measured rate; null unless running."

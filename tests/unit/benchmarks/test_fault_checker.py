@@ -88,9 +88,12 @@ def test_a_job_that_did_not_end_is_lost() -> None:
 
 
 def test_one_submission_that_made_two_jobs() -> None:
-    twin = change(11, "submitted", "api.2", "queued", 0, number="1", job=LATER)
-    events = [{**event(1, 0, "state", reason="submitted"), "job": LATER}]
-    assert found([*good(), twin, *events]) == {"submitted twice": [f"submission 1: {JOB}, {LATER}"]}
+    twin = [
+        change(11, "submitted", "api.2", "queued", 0, number="1", job=LATER),
+        change(12, "ended", "api.2", "cancelled", 0, job=LATER, cancel=True),
+        {**event(1, 0, "state", reason="submitted"), "job": LATER},
+    ]
+    assert found([*good(), *twin]) == {"submitted twice": [f"submission 1: {JOB}, {LATER}"]}
 
 
 def test_a_second_success() -> None:
@@ -99,8 +102,13 @@ def test_a_second_success() -> None:
 
 
 def test_a_change_after_the_end() -> None:
-    late = change(11, "write", "api.1", "succeeded", 2, seq=6)
-    assert found([*good(), late]) == {"completed twice": [f"{JOB}: write after it had succeeded"]}
+    late = change(11, "write", "api.1", "succeeded", 2, seq=7)
+    records = [*good(), late, event(7, 2, "message")]
+    assert found(records) == {"completed twice": [f"{JOB}: write after it had succeeded"]}
+
+
+def test_the_reaper_forgets_checkpoints_after_the_end() -> None:
+    assert found([*good(), change(11, "write", "reaper.1", "succeeded", 2, seq=6)]) == {}
 
 
 def test_a_retry_is_no_change_after_the_end() -> None:

@@ -6,7 +6,7 @@ from benchmarks.faults.figures import Loss, Move, Outage, consuming_again, losse
 from benchmarks.faults.history import History, Record
 from tests.unit.benchmarks.test_fault_checker import JOB, change, event, good
 
-PACE, LEASE = 0.02, 15.0
+PACE = 0.02
 
 
 def fault(at: float, kind: str, *target: str, number: int = 9) -> Record:
@@ -32,19 +32,26 @@ def probe(at: float, status: int | None) -> Record:
 
 def test_work_after_the_last_checkpoint_is_lost() -> None:
     history = History([*good(), *steps(2, 6)])
-    assert losses(history, PACE, LEASE) == [Loss(JOB, 1, pytest.approx(0.1), False)]
+    assert losses(history, PACE) == [Loss(JOB, 1, pytest.approx(0.1), False)]
 
 
 def test_a_drained_attempt_loses_nothing() -> None:
     records = [r for r in good() if r.get("reason") != "lease_expired"]
     records.append(event(4, 1, "state", reason="drained"))
-    assert losses(History([*records, *steps(2, 6)]), PACE, LEASE) == []
+    assert losses(History([*records, *steps(2, 6)]), PACE) == []
 
 
 def test_a_loss_while_nobody_could_write_down_a_checkpoint() -> None:
     outage = [fault(4.0, "postgres killed", "postgres"), healed(5.0, "postgres killed")]
-    (loss,) = losses(History([*good(), *steps(2, 6), *outage]), PACE, LEASE)
+    (loss,) = losses(History([*good(), *steps(2, 6), *outage]), PACE)
     assert loss.disturbed
+
+
+@pytest.mark.parametrize(("name", "disturbed"), [("worker-1.1", True), ("worker-2.1", False)])
+def test_a_loss_while_its_worker_is_frozen(name: str, disturbed: bool) -> None:
+    frozen = [fault(4.0, "worker frozen", name), healed(20.0, "worker frozen")]
+    (loss,) = losses(History([*good(), *steps(2, 6), *frozen]), PACE)
+    assert loss.disturbed is disturbed
 
 
 def test_a_job_moves_from_a_killed_worker() -> None:
@@ -56,8 +63,8 @@ def test_a_job_of_another_worker_does_not_move() -> None:
     assert moves(History(records)) == []
 
 
-def test_a_move_while_the_reaper_is_gone() -> None:
-    gone = [fault(6.0, "reaper killed", "reaper.1"), healed(7.0, "reaper killed")]
+def test_a_move_while_the_database_is_gone() -> None:
+    gone = [fault(6.0, "postgres killed", "postgres"), healed(7.0, "postgres killed")]
     (move,) = moves(History([*good(), *gone]))
     assert move.disturbed
 

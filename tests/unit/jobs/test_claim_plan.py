@@ -13,12 +13,12 @@ from service.db.engine import Database
 from service.db.paging import PageRequest
 from service.db.tables import Job
 from service.jobs import store, workers
-from service.jobs.claims import claim
+from service.jobs.claims import FIRST_OFFERS, claim
 from service.jobs.endings import expire_deadline, expire_lease
 from service.jobs.expectation import queues_now
 from service.jobs.preemption import make_room
 from service.jobs.quotas import UNLIMITED
-from service.settings import Settings
+from tests.job_records import look_for_work, make_dataset, make_job, make_workspace, take
 
 WORKSPACES, EACH = 100, 1_000
 MOST_ROWS = 2_500  # of jobs, read for one question: those of a workspace, and of a page
@@ -42,7 +42,7 @@ QUESTIONS: dict[str, Ask] = {
 }
 
 
-def test_a_long_queue_is_not_read(database: Database, settings: Settings) -> None:
+def test_a_long_queue_is_not_read(database: Database) -> None:
     """Some of its 100,000 jobs are paused or blocked. It was read from end to end to find no
     deadline that had passed, no job that preempts, and the place of each job of a page."""
     with database.transaction() as db:
@@ -115,3 +115,15 @@ def faults(plan: dict[str, Any]) -> Iterator[str]:
         yield f"{kind} of {rows:.0f} rows"
     for part in plan.get("Plans", []):
         yield from faults(part)
+
+
+def test_a_workspace_behind_many_that_may_run_nothing_has_its_turn(database: Database) -> None:
+    """The first workspaces are read first, and the others only where none of those has a job."""
+    with database.transaction() as db:
+        for number in range(2 * FIRST_OFFERS):
+            workspace = make_workspace(db, f"full {number}")
+            workspace.quota = {"running": 0}
+            make_job(db, make_dataset(db, workspace.id))
+        job = make_job(db, make_dataset(db, make_workspace(db, "last").id))
+        assert take(db).job.id == job.id
+        assert look_for_work(db) is None

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.job_records import (
     take,
 )
 
+MONTH = timedelta(days=30)
 TRAINED = Trained("jobs/x/attempt-1/model", "a" * 64, {"mase": 0.5}, 1234, {"step": 10})
 
 
@@ -134,8 +136,8 @@ def test_forgotten_are_only_checkpoints_that_nobody_resumes_from(
     db.execute(update(Job).values(checkpoint={"step": 1}))
     every = list(jobs.values())
     over = [Attempt(jobs["finish"], 1), Attempt(jobs["cancel"], 1)]
-    assert endings.forget_checkpoints(db, every, limit=1) == over[:1]
-    assert endings.forget_checkpoints(db, every, limit=9) == over
+    assert endings.forget_checkpoints(db, every, keep_failed=MONTH, limit=1) == over[:1]
+    assert endings.forget_checkpoints(db, every, keep_failed=MONTH, limit=9) == over
     kept = {ending for ending, job_id in jobs.items() if reread(db, job_id).checkpoint}
     assert kept == {"fail", "crash"}
 
@@ -212,3 +214,18 @@ def everything(db: Session, attempt: Attempt) -> list[dict[str, Any]]:
     row = reread(db, attempt.job_id)
     rows = [row, *events_of(db, attempt.job_id)]
     return [{c.key: getattr(r, c.key) for c in type(r).__mapper__.column_attrs} for r in rows]
+
+
+def test_a_failed_job_is_resumed_from_its_checkpoint_for_a_while(
+    db: Session, dataset: Dataset
+) -> None:
+    old, new = started(db, dataset), started(db, dataset)
+    for attempt in (old, new):
+        checkpoint(db, attempt, 1)
+        endings.fail(db, attempt, "trainer-error", "a defect")
+    ended = Job.finished_at - timedelta(days=31)
+    db.execute(update(Job).where(Job.id == old.job_id).values(finished_at=ended))
+    every = [old.job_id, new.job_id]
+    assert endings.forget_checkpoints(db, every, keep_failed=MONTH, limit=9) == [old]
+    assert reread(db, old.job_id).checkpoint is None
+    assert reread(db, new.job_id).checkpoint is not None

@@ -5,6 +5,7 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -392,6 +393,23 @@ def test_without_a_good_state_to_go_back_to_it_gives_up(
     config = classification(max_rollbacks=0)
     with pytest.raises(MemoryShortError, match="optimizer"):
         list(events(config, examples["sentences"]))
+
+
+@pytest.mark.parametrize(("shortages", "ends_well"), [(1, True), (2, False)])
+def test_an_evaluation_is_tried_again_once(
+    shortages: int, ends_well: bool, examples: dict[str, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, honest, calls = TRAININGS["classification"], ClassificationWork.evaluate, count(1)
+    whole = run(case, examples)
+
+    def evaluate(work: ClassificationWork) -> dict[str, float]:
+        if next(calls) <= shortages:
+            raise MemoryError
+        return honest(work)
+
+    monkeypatch.setattr(ClassificationWork, "evaluate", evaluate)
+    with nullcontext() if ends_well else pytest.raises(MemoryError):
+        assert run(case, examples)[:-1] == whole[:-1]
 
 
 def test_other_errors_are_no_shortage(

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
+from benchmarks.faults import scripted
 from service.batches import parts
 from service.batches.config import ClassificationBatch, TextColumns
 from service.batches.rows import Chunk
 from service.datasets.limits import Limits
 from service.datasets.profile import profile_file
 from service.errors import NotFoundError, ValidationError
-from tests.integration import scripted
 from workers import trainer_control
 from workers.messages import BaseModelFolder, KeptCheckpoint, Predict
 from workers.prediction import predict

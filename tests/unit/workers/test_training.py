@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
+from benchmarks.faults import scripted
 from service.errors import NotFoundError
-from tests.integration import scripted
 from workers.messages import BaseModelFolder, KeptCheckpoint, Train
 from workers.trainer_control import Reporter
 from workers.training import checked_base, choose_checkpoint
