@@ -17,6 +17,7 @@ import redis
 from benchmarks.faults.plant import Place, Plant
 
 HOUR = 3600
+PAIRS = 0.12  # share of the faults that strike together with the one before
 
 
 class Injury(NamedTuple):
@@ -247,9 +248,17 @@ KINDS = (
 )
 
 
-def deck(count: int, dice: random.Random, kinds: list[Kind]) -> list[Kind]:
+class Card(NamedTuple):
+    """A fault to come; its target and its length are drawn by a seed of its own."""
+
+    kind: Kind
+    seed: int
+    with_the_last: bool  # it strikes together with the one before
+
+
+def deck(count: int, dice: random.Random, kinds: list[Kind]) -> list[Card]:
     """So many faults in a random order: each kind once, then by their weights."""
     drawn = dice.choices(kinds, [kind.weight for kind in kinds], k=max(0, count - len(kinds)))
-    cards = [*kinds, *drawn][:count]
-    dice.shuffle(cards)
-    return cards
+    chosen = [*kinds, *drawn][:count]
+    dice.shuffle(chosen)
+    return [Card(kind, dice.getrandbits(32), dice.random() < PAIRS) for kind in chosen]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.faults import recorder
-from benchmarks.faults.faults import KINDS, Kind, deck
+from benchmarks.faults.faults import KINDS, Card, deck
 from benchmarks.faults.history import History, Record
 from benchmarks.faults.plant import Plant
 from benchmarks.faults.users import Load, Users
@@ -21,7 +21,6 @@ from service.settings import Settings
 
 TICK_SECONDS = 0.05
 SAY_SECONDS = 10.0
-PAIRS = 0.12  # share of the faults that strike together with the one before
 AGAIN_SECONDS = 0.5  # until what was not possible is tried again
 
 
@@ -104,7 +103,7 @@ class Storm:
             if self._witness.now() < next_at or not self._is_time():
                 continue
             self._strike()
-            if self._dice.random() < PAIRS and self._deck:
+            while self._deck and self._deck[0].with_the_last:
                 self._strike()
                 self.pairs += 1
             next_at = self._witness.now() + self._dice.uniform(0.5, 1.5) * self._plan.pause_seconds
@@ -139,14 +138,14 @@ class Storm:
 
     def _strike(self) -> None:
         """The first fault of the deck that is possible now."""
-        for place, kind in enumerate(self._deck):
-            if self._inflict(kind):
+        for place, card in enumerate(self._deck):
+            if self._inflict(card):
                 del self._deck[place]
                 return
 
-    def _inflict(self, kind: Kind) -> bool:
-        at = self._witness.now()
-        injury = kind.inflict(self._plant, self._dice)
+    def _inflict(self, card: Card) -> bool:
+        at, kind = self._witness.now(), card.kind
+        injury = kind.inflict(self._plant, random.Random(card.seed))
         if injury is None:
             return False
         number = next(self._numbers)

@@ -52,9 +52,12 @@ class Load(NamedTuple):
 
 
 class Submission(NamedTuple):
+    """`plans` are what is asked about the job later: after how many seconds, and what."""
+
     number: int
     fate: str
     body: dict[str, Any]
+    plans: list[tuple[float, str]]
     since: float
 
 
@@ -143,11 +146,20 @@ class Users:
             "training": {"seed": FATES[fate], "max_steps": steps},
             "metadata": {"number": str(number)},
         }
-        return Submission(number, fate, body, self._witness.now())
+        return Submission(number, fate, body, self._plans_for_one(), self._witness.now())
+
+    def _plans_for_one(self) -> list[tuple[float, str]]:
+        """A few jobs are cancelled, or paused and let go, at a moment that nobody chose."""
+        luck, after, later = self._dice.random(), self._dice.uniform(0, 4), self._dice.uniform(1, 5)
+        if luck < CANCELLED:
+            return [(after, "cancel")]
+        if luck < CANCELLED + PAUSED:
+            return [(after, "pause"), (after + later, "resume")]
+        return []
 
     def _submit(self, http: httpx.Client, submission: Submission) -> bool:
         """One try; whether it was acknowledged, or is given up."""
-        number, fate, body, since = submission
+        number, fate, body, plans, since = submission
         try:
             answer = http.post("/jobs", json=body, headers={"Idempotency-Key": f"job-{number}"})
             status: int | None = answer.status_code
@@ -166,17 +178,8 @@ class Users:
             self.submitted += 1
             self._fates[job] = fate
             self._any_job = self._any_job or job
-            self._plan(job)
+            self._plans += [(self._witness.now() + after, what, job) for after, what in plans]
         return True
-
-    def _plan(self, job: str) -> None:
-        """A few jobs are cancelled, or paused and let go, at a moment that nobody chose."""
-        luck, when = self._dice.random(), self._witness.now() + self._dice.uniform(0, 4)
-        if luck < CANCELLED:
-            self._plans.append((when, "cancel", job))
-        elif luck < CANCELLED + PAUSED:
-            self._plans.append((when, "pause", job))
-            self._plans.append((when + self._dice.uniform(1, 5), "resume", job))
 
     # Care
 

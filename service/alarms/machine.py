@@ -3,7 +3,7 @@
 They are about the whole machine, so they name workers and counts, and nothing of a workspace.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -36,34 +36,38 @@ class Waiting(NamedTuple):
 
 def machine_alarms(db: Session, settings: Settings) -> list[Alarm]:
     """All that is wrong now, by kind."""
-    waiting = _waiting(db, settings.alarm_after_seconds)
+    idle, live = _idle_slots(db, settings), _live_queues(db, settings)
+    # Not those whose workers are there and busy: their queue may be long.
+    queues = [
+        queue
+        for queue in SERVES
+        if live.isdisjoint(_servers(queue)) or any(idle.get(each) for each in _servers(queue))
+    ]
+    waiting = _waiting(db, queues, settings.alarm_after_seconds)
     return [
-        *_idle_while_jobs_wait(db, settings, waiting),
-        *_unserved(db, settings, waiting),
+        *_idle_while_jobs_wait(db, settings, waiting, idle),
+        *_unserved(waiting, live),
         *_lost_workers(db, settings),
         *_overdue_leases(db),
         *_silent_reaper(db, settings),
     ]
 
 
-def _waiting(db: Session, seconds: float) -> list[Waiting]:
+def _waiting(db: Session, queues: Sequence[str], seconds: float) -> list[Waiting]:
     rows = db.execute(
         select(Workspace, Job.queue, func.count(), func.min(Job.queued_at))
         .join(Workspace, Workspace.id == Job.workspace_id)
-        .where(CLAIMABLE, Job.queued_at < _ago(seconds))
+        .where(CLAIMABLE, Job.queue.in_(queues), Job.queued_at < _ago(seconds))
         .group_by(Workspace.id, Job.queue)
     )
     return [Waiting(*row) for row in rows]
 
 
 def _idle_while_jobs_wait(
-    db: Session, settings: Settings, waiting: Sequence[Waiting]
+    db: Session, settings: Settings, waiting: Sequence[Waiting], idle: Mapping[str, int]
 ) -> Iterator[Alarm]:
     defaults = default_quota(settings)
     waiting = [each for each in waiting if _within_quota(db, each.workspace, defaults)]
-    if not waiting:
-        return
-    idle = _idle_slots(db, settings)
     for queue in sorted({each.queue for each in waiting}):
         slots = sum(idle.get(server, 0) for server in _servers(queue))
         if slots:
@@ -117,10 +121,14 @@ def _idle_slots(db: Session, settings: Settings) -> dict[str, int]:
     return {queue: int(slots) for queue, slots in rows}
 
 
-def _unserved(db: Session, settings: Settings, waiting: Sequence[Waiting]) -> Iterator[Alarm]:
-    live = set(db.scalars(select(Worker.queue).where(is_live(settings.lease_seconds)).distinct()))
+def _live_queues(db: Session, settings: Settings) -> set[str]:
+    """Of live workers."""
+    return set(db.scalars(select(Worker.queue).where(is_live(settings.lease_seconds)).distinct()))
+
+
+def _unserved(waiting: Sequence[Waiting], live: Collection[str]) -> Iterator[Alarm]:
     for queue in sorted({each.queue for each in waiting}):
-        if live.isdisjoint(_servers(queue)):
+        if not any(server in live for server in _servers(queue)):
             count, since = _together(waiting, queue)
             yield Alarm(
                 AlarmKind.NO_WORKER,

@@ -1,36 +1,28 @@
 """The job machine under faults, in short: killed and frozen workers, lost messages, races."""
 
 import os
-import random
 import signal
 import threading
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
-import pytest
 import redis
 from pydantic import SecretStr
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
+from benchmarks.faults.races import race
 from service.db.engine import Database, make_engine
 from service.db.migrate import migrate
-from service.db.tables import Job, ModelVersion
+from service.db.tables import Job
 from service.embedded.postgres import EmbeddedPostgres
-from service.errors import ConflictError
-from service.jobs import endings, store
-from service.jobs.endings import Trained
-from service.jobs.states import TERMINAL
 from service.settings import Settings
 from tests.integration.machine import Machine, trainers_of, wait_for
 from tests.job_records import (
-    ends_of,
-    events_of,
     make_dataset,
     make_job,
     make_workspace,
     outcomes_of,
-    reread,
     take,
 )
 
@@ -39,40 +31,7 @@ RACES = 25
 
 def test_cancel_races_completion(database: Database) -> None:
     """One terminal state each time, and no model of a job whose cancel was accepted."""
-    with database.transaction() as db:
-        dataset = make_dataset(db, make_workspace(db).id)
-    trained = Trained("x", "a" * 64, {}, 1, {})
-    for race in range(RACES):
-        with database.transaction() as db:
-            make_job(db, dataset, model_name=f"m{race}")
-            attempt = take(db).attempt
-        start, accepted = threading.Barrier(2), []
-
-        def cancel(start=start, accepted=accepted, job_id=attempt.job_id) -> None:
-            start.wait()
-            try:
-                with database.transaction() as db:
-                    store.request_cancel(db, dataset.workspace_id, job_id)
-                accepted.append(True)
-            except ConflictError:
-                pass
-
-        def finish(start=start, attempt=attempt) -> None:
-            start.wait()
-            with database.transaction() as db:
-                endings.finish(db, attempt, trained, code_version="1")
-
-        threads = [threading.Thread(target=run) for run in (cancel, finish)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with database.transaction() as db:
-            state = reread(db, attempt.job_id).state
-            ends = ends_of(events_of(db, attempt.job_id))
-            models = db.scalars(select(ModelVersion).filter_by(job_id=attempt.job_id)).all()
-        assert len(ends) == 1
-        assert (state, len(models)) == (("cancelled", 0) if accepted else ("succeeded", 1))
+    assert race(database, RACES, seed=1).total() == RACES
 
 
 def test_many_claims_at_the_same_time_start_each_job_once(database: Database) -> None:
@@ -135,38 +94,6 @@ def test_no_job_is_lost_when_redis_forgets_everything(machine: Machine) -> None:
             r.flushall()
         for job_id in jobs:
             machine.wait_state(job_id, "succeeded", timeout_seconds=40)
-
-
-@pytest.mark.parametrize("seed", [1])
-def test_storm_of_kills(machine: Machine, database: Database, seed: int) -> None:
-    """Every job ends once, with events without holes, whatever dies in between."""
-    dice = random.Random(seed)
-    jobs = [machine.submit(steps=20) for _ in range(6)]
-    workers = [machine.start_worker() for _ in range(2)]
-    with machine.reaper():
-
-        def all_done() -> bool:
-            return all(machine.job(job_id).state in TERMINAL for job_id in jobs)
-
-        for _ in range(4):
-            threading.Event().wait(dice.uniform(0.5, 2.5))
-            victim = dice.randrange(len(workers))
-            trainers = trainers_of(workers[victim])
-            if trainers and dice.random() < 0.5:
-                trainers[0].kill()
-            else:
-                workers[victim].kill()
-                workers[victim].wait()
-                workers[victim] = machine.start_worker()
-        wait_for(all_done, "the end of every job", 60)
-    for job_id in jobs:
-        job = machine.job(job_id)
-        assert job.state == "succeeded", job.error
-        events = machine.events(job_id)
-        assert [event.seq for event in events] == list(range(1, len(events) + 1))
-        assert len(ends_of(events)) == 1
-    with database.transaction() as db:
-        assert db.scalar(select(func.count()).select_from(ModelVersion)) == len(jobs)
 
 
 def test_a_restart_of_postgresql_costs_no_attempt(

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from pydantic import SecretStr
 from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
 from benchmarks.faults.backlog import open_workspaces, queue_jobs
+from service.alarms.machine import machine_alarms
 from service.db.engine import Database
 from service.db.paging import PageRequest
 from service.db.tables import Job
@@ -18,11 +21,15 @@ from service.jobs.endings import expire_deadline, expire_lease
 from service.jobs.expectation import queues_now
 from service.jobs.preemption import make_room
 from service.jobs.quotas import UNLIMITED
+from service.settings import Settings
 from tests.job_records import look_for_work, make_dataset, make_job, make_workspace, take
 
 WORKSPACES, EACH = 100, 1_000
 MOST_ROWS = 2_500  # of jobs, read for one question: those of a workspace, and of a page
 BUSY = 8
+SETTINGS = Settings(
+    database_url=SecretStr(""), redis_url=SecretStr(""), artifact_dir=Path(), alarm_after_seconds=1
+)
 
 Ask = Callable[[Session, UUID, UUID], object]  # with the newest job and its workspace
 QUESTIONS: dict[str, Ask] = {
@@ -38,6 +45,7 @@ QUESTIONS: dict[str, Ask] = {
     "leases": lambda db, *_: expire_lease(db, max_crashes=3),
     "deadlines": lambda db, *_: expire_deadline(db),
     "preemption": lambda db, *_: make_room(db, live_seconds=60, defaults=UNLIMITED),
+    "alarms": lambda db, *_: machine_alarms(db, SETTINGS),
     "expectation": lambda db, *_: queues_now(db, ["cpu"], live_seconds=60),
 }
 
@@ -48,11 +56,10 @@ def test_a_long_queue_is_not_read(database: Database) -> None:
     with database.transaction() as db:
         open_workspaces(db, WORKSPACES)
         queue_jobs(db, EACH, paused=1, blocked=1)
+        worker = uuid4()
+        workers.register(db, worker, hostname="a", pid=1, queue="cpu", slots=BUSY, devices={})
         for _ in range(BUSY):
-            claim(db, worker_id=uuid4(), queues=("cpu",), lease_seconds=60)
-        workers.register(
-            db, uuid4(), hostname="a", pid=1, queue="cpu", slots=BUSY, devices={"cpu": {}}
-        )
+            claim(db, worker_id=worker, queues=("cpu",), lease_seconds=60)
     offenders = {}
     for known in ("nothing", "statistics"):
         if known == "statistics":
