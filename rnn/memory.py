@@ -4,6 +4,7 @@ import ctypes
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TypeVar
 
 # What allocators say that raise a plain RuntimeError: torch's on a CPU, the standard library's of
@@ -21,6 +22,8 @@ _WORDS = (
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE_BYTES = 2**20
+
+_reserve: list[mmap] = []
 
 Result = TypeVar("Result")
 
@@ -60,10 +63,20 @@ def tried_twice(action: Callable[[], Result]) -> Result:
     return action() if isinstance(result, Shortage) else result
 
 
+def keep_reserve(size_bytes: int) -> None:
+    """Takes memory that is not used, and given back when memory runs out for the first time.
+
+    For processes under a limit. The C library may hold all that the limit allows, free or not, and
+    shares with nobody; but a part of a new size needs new code of oneDNN's, which asks the system.
+    """
+    _reserve.append(mmap(-1, size_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+
 def _give_back() -> None:
     """Hands freed memory of the CPU to the system, and has large pieces go there at once from now
-    on. Until then the C library keeps them in the sizes in which they were asked for, out of reach
-    of other sizes and of other libraries."""
+    on, which takes time in every step. Before, the C library keeps them for the next step."""
+    while _reserve:
+        _reserve.pop().close()
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):  # glibc
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -5,8 +5,11 @@ import resource
 import sys
 from pathlib import Path
 
+from rnn.memory import keep_reserve
+
 STATUS = Path("/proc/self/status")
-LEAST_BYTES = 64 * 2**20  # for what the smallest training takes
+RESERVE_BYTES = 32 * 2**20
+LEAST_BYTES = RESERVE_BYTES + 64 * 2**20  # with which the smallest training does
 
 
 def limit_memory(limit_bytes: int) -> None:
@@ -24,6 +27,7 @@ def limit_memory(limit_bytes: int) -> None:
             f"REPRISE_TRAINER_MEMORY_BYTES is {limit_bytes}, but a trainer takes {taken} before it"
             f" begins, and needs {LEAST_BYTES} more"
         )
+    keep_reserve(RESERVE_BYTES)
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 

@@ -220,7 +220,7 @@ class Plant:
         self.postgres.stop()
         self._listening.close()
         if self.disk is not None:
-            subprocess.run(["umount", self.disk], check=True)
+            subprocess.run(["umount", "--lazy", self.disk], check=True)
 
     def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if "REPRISE_" not in name}
@@ -277,6 +277,8 @@ def _preloaded(folder: Path) -> str | None:
 
 def _mounted(folder: Path) -> Path | None:
     """The folder as a small file system in memory; None where we may not make one."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        return None
     options = ["-t", "tmpfs", "-o", f"size={ARTIFACT_BYTES},mode=0700", "reprise-faults"]
     mounted = subprocess.run(["mount", *options, folder], check=False, capture_output=True)
     return folder if mounted.returncode == 0 else None

@@ -9,7 +9,7 @@ from benchmarks.faults.storm import Plan, run, to_stderr
 from benchmarks.faults.users import Load
 
 PLAN = Plan(
-    load=Load(jobs=36, steps=(20, 120), at_once=16, spread_seconds=12.0, answer_seconds=10.0),
+    load=Load(jobs=32, steps=(20, 120), at_once=16, spread_seconds=12.0, answer_seconds=10.0),
     faults=13,  # every kind once
     seed=1,
     workers=3,
@@ -26,6 +26,7 @@ PLAN = Plan(
         "trainer_threads": 1,
         "device": "cpu",
         "kernels": "off",
+        "log_level": "WARNING",
     },
 )
 
