@@ -37,7 +37,7 @@ class Shortage:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that an allocation failed, on whatever device."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or _is_device_s(error):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
@@ -49,10 +49,11 @@ def within_memory(action: Callable[[], Result]) -> Result | Shortage:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = str(error) or type(error).__name__
+        reason, on_device = str(error) or type(error).__name__, _is_device_s(error)
     # Only here, with the error and the frames that it kept gone.
     gc.collect()
-    _give_back()
+    if not on_device:
+        _give_back()
     return Shortage(reason)
 
 
@@ -70,6 +71,11 @@ def keep_reserve(size_bytes: int) -> None:
     shares with nobody; but a part of a new size needs new code of oneDNN's, which asks the system.
     """
     _reserve.append(mmap(-1, size_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+
+def _is_device_s(error: BaseException) -> bool:
+    """Whether torch says so of a GPU."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 def _give_back() -> None:

@@ -17,7 +17,7 @@ from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
 from service.heartbeats import REAPER, beat
 from service.idempotency import delete_expired
-from service.jobs.endings import expire_deadline, expire_lease, forget_checkpoints
+from service.jobs.endings import expire_deadline, expire_lease
 from service.jobs.preemption import make_room
 from service.jobs.quotas import default_quota
 from service.jobs.wake import Waker
@@ -27,14 +27,12 @@ from service.settings import Settings
 from service.sweeps.controller import Controller
 from service.telemetry import configure_logging
 from workers.attempts import DATABASE_ERRORS
+from workers.cleaning import CLEAN_SECONDS, Cleaner
 from workers.rounds import Rounds
 
 log = logging.getLogger("workers.reaper")
 
 LOCK = 0x5265_6170  # one tick at a time, whoever does it
-CLEAN_SECONDS = 3600.0
-STALE_TEMPORARY_SECONDS = 24 * 3600.0
-MAX_CLEANED_JOBS = 200  # at once: leases wait meanwhile
 
 
 class Reaper:
@@ -44,12 +42,10 @@ class Reaper:
         self._settings = settings
         self._database = database
         self._waker = waker
-        self._artifacts = ArtifactStore(settings.artifact_dir)
         self._spare_until = 0.0
-        self._clean_at = 0.0
 
     def tick(self) -> None:
-        """Expires leases, looks after waiting jobs, and cleans up; wakes workers after the commit.
+        """Expires leases, looks after waiting jobs; wakes workers after the commit.
 
         After an outage of the database nobody could prolong a lease: workers get the time of one
         lease to do so before theirs is taken away.
@@ -65,7 +61,6 @@ class Reaper:
             return
         for queue in queues:
             self._waker.wake(queue)
-        self._clean()
 
     def run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
@@ -107,22 +102,6 @@ class Reaper:
         beat(db, REAPER)
         return waiting_queues(db, live_seconds=live)
 
-    def _clean(self) -> None:
-        if time.monotonic() < self._clean_at:
-            return
-        self._clean_at = time.monotonic() + CLEAN_SECONDS
-        self._artifacts.remove_stale_temporaries(STALE_TEMPORARY_SECONDS)
-        found = self._artifacts.jobs_with_checkpoints()
-        try:
-            with self._database.transaction() as db:
-                keep = timedelta(days=self._settings.failed_checkpoint_days)
-                over = forget_checkpoints(db, found, keep_failed=keep, limit=MAX_CLEANED_JOBS)
-        except DATABASE_ERRORS as error:
-            log.warning("the database does not answer: %s", error)
-            return
-        for attempt in over:
-            self._artifacts.remove_checkpoints(attempt.job_id, attempt.number)
-
 
 def _is_ours(db: Session) -> bool:
     return bool(db.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}))
@@ -137,11 +116,13 @@ def main() -> None:
     database = Database(make_engine(settings))
     waker = Waker(settings.redis_url.get_secret_value())
     artifacts = ArtifactStore(settings.artifact_dir)
-    for name, beside in (
-        ("sweeps", Controller(settings, database, artifacts, waker)),
-        ("schedules", Scheduler(settings, database, artifacts, waker)),
+    interval = settings.reaper_interval_seconds
+    for name, look, seconds in (
+        ("sweeps", Controller(settings, database, artifacts, waker).tick, interval),
+        ("schedules", Scheduler(settings, database, artifacts, waker).tick, interval),
+        ("cleaning", Cleaner(settings, database).tick, CLEAN_SECONDS),
     ):
-        Rounds(name, beside.tick, stopping, settings.reaper_interval_seconds).start()
+        Rounds(name, look, stopping, seconds).start()
     Reaper(settings, database, waker).run(stopping)
     waker.close()
     database.close()

@@ -1,4 +1,4 @@
-"""What is done every few seconds in a thread beside the reaper: leases do not wait for it."""
+"""What is done again and again in a thread beside the reaper: leases do not wait for it."""
 
 import logging
 import threading

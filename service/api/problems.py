@@ -21,6 +21,7 @@ from rnn.config import TaskName
 from rnn.errors import RnnError
 from service.errors import (
     Fault,
+    InsufficientStorageError,
     MalformedRequestError,
     MethodNotAllowedError,
     NotFoundError,
@@ -37,6 +38,7 @@ MEDIA_TYPE = "application/problem+json"
 ECHO_LIMIT = 200
 DETAIL_LIMIT = 500  # ours, and may name what was found
 FAULT_LIMIT = 100
+DISK_FULL = "53100"  # PostgreSQL's code for it
 TASK_TAGS = frozenset(get_args(TaskName))
 
 
@@ -56,6 +58,8 @@ def to_service_error(error: Exception) -> ServiceError:
             return _validation_error(error.errors())
         case HTTPException():
             return _http_error(error)
+        case DBAPIError() if getattr(error.orig, "sqlstate", None) == DISK_FULL:
+            return InsufficientStorageError("The database's disk has no space left.")
         case PoolTimeoutError() | OperationalError():
             return _unavailable()
         case DBAPIError() if error.connection_invalidated:

@@ -22,8 +22,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from uuid import UUID
@@ -148,6 +149,27 @@ class ArtifactStore:
     def remove_dataset(self, sha256: str) -> None:
         self.dataset_path(sha256).unlink(missing_ok=True)
 
+    def old_datasets(self, older_than_seconds: float) -> list[str]:
+        """Digests of the files that have been there for longer."""
+        found = _older(self._datasets.glob("*"), older_than_seconds)
+        return sorted(path.name for path in found if SHA256.fullmatch(path.name))
+
+    def old_models(self, older_than_seconds: float) -> dict[str, tuple[UUID, int] | None]:
+        """Relative paths of the networks that have been there for longer, with the job and the
+        attempt that trained each; None: it came with the program."""
+        found: dict[str, tuple[UUID, int] | None] = {}
+        for path in _older(self._jobs.glob("*/attempt-*/model"), older_than_seconds):
+            with suppress(ValueError):  # a folder that somebody else made
+                attempt = int(path.parent.name.removeprefix("attempt-"))
+                found[self.relative(path)] = UUID(path.parents[1].name), attempt
+        for path in _older(self.root.glob("starters/*"), older_than_seconds):
+            found[self.relative(path)] = None
+        return found
+
+    def remove_model(self, relative: str) -> None:
+        """What cannot be removed stays."""
+        shutil.rmtree(self.absolute(relative), ignore_errors=True)
+
     def jobs_with_checkpoints(self) -> list[UUID]:
         """Jobs with a folder of checkpoints, whether there is one in it or not."""
         found = set()
@@ -164,20 +186,25 @@ class ArtifactStore:
     def remove_stale_temporaries(self, older_than_seconds: float) -> int:
         """Removes what crashed uploads and trainers left behind; returns how much."""
         removed = 0
-        limit = time.time() - older_than_seconds
-        for path in (
-            *self._temporary.glob("*"),
-            *self._jobs.glob(f"*/attempt-*/{CHECKPOINTS}/.*"),
-            *self._jobs.glob("*/attempt-*/.model*"),
-        ):
-            try:
-                if path.stat().st_mtime >= limit:
-                    continue
+        unfinished = chain(
+            self._temporary.glob("*"),
+            self._jobs.glob(f"*/attempt-*/{CHECKPOINTS}/.*"),
+            self._jobs.glob("*/attempt-*/.model*"),
+        )
+        for path in _older(unfinished, older_than_seconds):
+            with suppress(FileNotFoundError):  # another process was faster
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
                 removed += 1
-            except FileNotFoundError:  # another process was faster
-                continue
         return removed
+
+
+def _older(paths: Iterable[Path], seconds: float) -> Iterator[Path]:
+    """Those that nobody has written to for so long."""
+    limit = time.time() - seconds
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < limit:
+                yield path

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import exists, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from service.db.paging import PageRequest, read_page
-from service.db.tables import Dataset, DatasetAlias, Job
+from service.db.tables import Dataset, DatasetAlias, Job, Sweep
 from service.errors import ConflictError, NotFoundError
-from service.jobs.states import JobState
+from service.jobs.states import TERMINAL, JobState
 
 
 def create_dataset(
@@ -66,7 +66,8 @@ def list_datasets(
 
 
 def delete_dataset(db: Session, workspace_id: UUID, dataset_id: UUID) -> None:
-    """Hides it; the bytes stay for the lineage of the models that were trained on it.
+    """Hides it; the row stays for the lineage of the models that were trained on it. The bytes go
+    some time later (`needs_bytes`).
 
     Raises ConflictError while an alias points at it, or a job that is queued or running uses it.
     """
@@ -90,6 +91,17 @@ def lock_bytes(db: Session, sha256: str) -> None:
     """Until this transaction has ended, nobody else stores or removes a file of this digest."""
     key = int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True)
     db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def needs_bytes(db: Session, sha256: str) -> bool:
+    """Whether somebody may still read these bytes: of a data set that is not deleted, or that an
+    unfinished job or sweep reads. Whoever removes them asks after `lock_bytes`."""
+    using = or_(
+        Dataset.deleted_at.is_(None),
+        exists().where(Job.dataset_id == Dataset.id, Job.state.not_in(TERMINAL)),
+        exists().where(Sweep.dataset_id == Dataset.id, Sweep.finished_at.is_(None)),
+    )
+    return bool(db.scalar(select(exists().where(Dataset.sha256 == sha256, using))))
 
 
 def has_bytes(db: Session, sha256: str) -> bool:

@@ -4,7 +4,7 @@ A cancel that was accepted before the end wins over every other ending, so the c
 answered 202 never sees the model published after all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -28,7 +28,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from service.artifacts.store import ArtifactStore
 from service.datasets.store import create_dataset, lock_bytes
 from service.db.tables import Job
-from service.jobs.states import NOTHING_TO_RESUME, JobState
+from service.jobs.states import NOTHING_TO_RESUME, TERMINAL, JobState
 from service.jobs.transitions import Attempt, lock, move
 from service.registry.store import register_version
 
@@ -239,9 +239,9 @@ def _lock_first(
 
 
 def forget_checkpoints(
-    db: Session, job_ids: Sequence[UUID], *, keep_failed: timedelta, limit: int
+    db: Session, job_ids: Sequence[UUID], *, keep_failed: timedelta
 ) -> Sequence[Attempt]:
-    """The last attempts of those of the jobs, at most `limit`, that nobody will resume any more.
+    """The last attempts of those of the jobs that nobody will resume any more.
 
     Their rows name no checkpoint after this, so the folders of these attempts and of those before
     may go after the commit. Not those of later ones: somebody may have such a job tried again.
@@ -257,7 +257,6 @@ def forget_checkpoints(
         select(Job.id)
         .where(Job.id == any_(literal(list(job_ids), ARRAY(Uuid))), resumed_no_more)
         .order_by(Job.id)
-        .limit(limit)
     )
     forgotten = db.execute(
         update(Job)
@@ -267,6 +266,13 @@ def forget_checkpoints(
         .execution_options(synchronize_session=False)
     )
     return sorted((Attempt(*row) for row in forgotten), key=lambda attempt: attempt.job_id)
+
+
+def unfinished_attempts(db: Session, attempts: Collection[Attempt]) -> set[Attempt]:
+    """Those that are the last ones of jobs which have not ended."""
+    ids = any_(literal([attempt.job_id for attempt in attempts], ARRAY(Uuid)))
+    rows = db.execute(select(Job.id, Job.attempt).where(Job.id == ids, Job.state.not_in(TERMINAL)))
+    return {Attempt(*row) for row in rows} & set(attempts)
 
 
 def _give_up_or_requeue(

@@ -7,6 +7,7 @@ does not come back, and a new release adds none to a workspace that is there alr
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,7 @@ def publish_starters(
         place = artifacts.starter_dir(model.id)
         with disk_full_is_said():
             shutil.copytree(starter.folder / "model", place)
+            os.utime(place)  # as old as the program, it would look like one left behind
         version = ModelVersion(
             model_id=model.id,
             version=1,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ARRAY, Text, any_, delete, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -264,6 +264,22 @@ def delete_model(db: Session, workspace_id: UUID, name: str) -> list[str]:
     db.execute(delete(Model).where(Model.id == model.id))
     notify(db, MODEL_VERSIONS, {})
     return list(paths)
+
+
+def named_folders(db: Session, paths: Sequence[str]) -> set[str]:
+    """Those of the artifact folders that a row names: a version, a trial whose sweep may publish
+    it, an unfinished job that starts from it or predicts with it."""
+    trained, base = Job.trained["path"].astext, Job.base["path"].astext
+    wanted = any_(literal(list(paths), ARRAY(Text)))
+    return set(
+        db.scalars(
+            union_all(
+                select(ModelVersion.artifact_path).where(ModelVersion.artifact_path == wanted),
+                select(trained).where(Job.trained.is_not(None), trained == wanted),
+                select(base).where(Job.state.not_in(TERMINAL), base == wanted),
+            )
+        )
+    )
 
 
 def _lock(db: Session, workspace_id: UUID, name: str) -> Model:

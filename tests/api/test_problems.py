@@ -6,9 +6,11 @@ import re
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from service.auth.keys import new_key
+from service.db.engine import Database
 from tests.api.asgi import call
 from tests.api.conftest import MakeApp, bearer, problem
 
@@ -138,6 +140,24 @@ def test_a_pool_that_is_used_up(make_app: MakeApp, key: str) -> None:
     assert answer.status == 503
     assert "retry-after" in answer.headers
     assert call(app, "GET", KEYS, bearer(key)).status == 200
+
+
+def test_a_database_whose_disk_is_full(
+    client: TestClient, headers: Headers, database: Database
+) -> None:
+    """It still reads, and what it cannot write is said."""
+    with database.transaction() as db:
+        for statement in (
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
+            " 'could not extend file' USING ERRCODE = 'disk_full'; END $$",
+            "CREATE TRIGGER fail BEFORE INSERT ON api_keys EXECUTE FUNCTION fail()",
+        ):
+            db.execute(text(statement))
+    response = client.post(KEYS, headers=headers, json={"name": "another", "scopes": ["jobs:read"]})
+    assert response.status_code == 507
+    assert problem(response) == "insufficient-storage"
+    assert response.json()["detail"] == "The database's disk has no space left."
+    assert client.get(KEYS, headers=headers).status_code == 200
 
 
 def test_hosts(app: FastAPI, key: str) -> None:

@@ -30,7 +30,7 @@ def test_aborted_requests_leave_no_session_idle_in_transaction(
         _, key = create_key(db, ensure_workspace(db, "default").id, "test", ALL_SCOPES)
     dice = random.Random(1)
     authorized = {"Authorization": f"Bearer {key}"}
-    with serving(settings) as (address, _), httpx.Client(headers=authorized) as http:
+    with serving(settings) as (address, _), httpx.Client(headers=authorized, timeout=60) as http:
         dataset = http.post(f"{address}/datasets", files={"file": ("series.csv", SERIES)}).json()
         job = {"task": "time-series-forecasting", "dataset": dataset["id"]}
         first = http.post(f"{address}/jobs", json=job).json()["id"]

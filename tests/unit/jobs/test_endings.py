@@ -123,7 +123,7 @@ def test_only_a_failed_job_keeps_its_checkpoints(
 def test_forgotten_are_only_checkpoints_that_nobody_resumes_from(
     db: Session, dataset: Dataset
 ) -> None:
-    """Of jobs that ended before their rows were cleared, and not more than asked for."""
+    """Of jobs that ended before their rows were cleared."""
     jobs = {}
     for ending in ("finish", "fail", "cancel", "crash"):
         attempt = started(db, dataset)
@@ -136,8 +136,7 @@ def test_forgotten_are_only_checkpoints_that_nobody_resumes_from(
     db.execute(update(Job).values(checkpoint={"step": 1}))
     every = list(jobs.values())
     over = [Attempt(jobs["finish"], 1), Attempt(jobs["cancel"], 1)]
-    assert endings.forget_checkpoints(db, every, keep_failed=MONTH, limit=1) == over[:1]
-    assert endings.forget_checkpoints(db, every, keep_failed=MONTH, limit=9) == over
+    assert endings.forget_checkpoints(db, every, keep_failed=MONTH) == over
     kept = {ending for ending, job_id in jobs.items() if reread(db, job_id).checkpoint}
     assert kept == {"fail", "crash"}
 
@@ -226,6 +225,6 @@ def test_a_failed_job_is_resumed_from_its_checkpoint_for_a_while(
     ended = Job.finished_at - timedelta(days=31)
     db.execute(update(Job).where(Job.id == old.job_id).values(finished_at=ended))
     every = [old.job_id, new.job_id]
-    assert endings.forget_checkpoints(db, every, keep_failed=MONTH, limit=9) == [old]
+    assert endings.forget_checkpoints(db, every, keep_failed=MONTH) == [old]
     assert reread(db, old.job_id).checkpoint is None
     assert reread(db, new.job_id).checkpoint is not None

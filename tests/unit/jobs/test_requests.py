@@ -27,7 +27,9 @@ def test_what_is_kept_of_a_request_is_the_request() -> None:
     assert JOB_REQUESTS.validate_json(json.dumps(kept)) == request
 
 
-@pytest.mark.parametrize("dataset", [str(uuid4()), "sales", "sales-2026.latest_1"])
+@pytest.mark.parametrize(
+    "dataset", ["0199e2a4-5b1c-7d3e-8f60-1a2b3c4d5e6f", "sales", "sales-2026.latest_1"]
+)
 def test_a_data_set_is_named_by_id_or_alias(dataset: str) -> None:
     assert JOB_REQUESTS.validate_python({**BODY, "dataset": dataset}).dataset == dataset
 

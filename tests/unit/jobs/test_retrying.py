@@ -193,7 +193,7 @@ def test_the_checkpoints_of_a_job_that_is_tried_again_are_not_forgotten(
     retry(db, reread(db, jobs[1]))
     attempt = take(db).attempt
     record_checkpoint(db, attempt, step=1, path="c/1", sha256="b" * 64)
-    assert endings.forget_checkpoints(db, jobs, keep_failed=timedelta(days=30), limit=9) == [
+    assert endings.forget_checkpoints(db, jobs, keep_failed=timedelta(days=30)) == [
         Attempt(jobs[0], 0)
     ]
     assert reread(db, jobs[1]).checkpoint is not None

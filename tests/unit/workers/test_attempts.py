@@ -1,6 +1,8 @@
 """How a watch handles the reports of a trainer that is played by the test."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
@@ -12,7 +14,9 @@ from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.tables import Dataset, Job
 from service.jobs import endings
+from service.jobs.logs import log_path
 from service.jobs.wake import Waker
+from service.log_files import read_end
 from service.settings import Settings
 from tests.job_records import events_of, make_dataset, make_job, make_workspace, reread, take
 from workers import attempts
@@ -21,6 +25,7 @@ from workers.devices import Devices
 from workers.messages import (
     Alarm,
     Diagnostics,
+    Divided,
     Evaluation,
     Measured,
     Message,
@@ -207,6 +212,39 @@ def test_an_attempt_that_starts_anew_forgets_the_alerts_and_a_resumed_one_keeps_
     watched._take(STARTED)
     watched._write_buffered(at_once=True)
     assert job_of(watched).progress["alerts"] == []
+
+
+def test_batches_that_are_taken_in_parts_are_a_message(room: Room) -> None:
+    watched = watch(room, Trainer())
+    watched._take(Divided(at="t", step=4, parts=2, rows=16, reason="no memory"))
+    watched._write_buffered(at_once=True)
+    with room.database.transaction() as db:
+        told = events_of(db, watched._attempt.job_id)[-1]
+    assert (told.type, told.data["level"], told.data["reason"]) == (
+        "message",
+        "warning",
+        "no memory",
+    )
+    assert "in step 4: batches are taken in 2 parts of at most 16 rows" in told.data["text"]
+
+
+def test_the_log_of_an_attempt_is_kept_short(room: Room) -> None:
+    room = replace(room, settings=room.settings.model_copy(update={"max_log_bytes": 2**16}))
+    logs: list[Path] = []
+    size_before: list[int] = []
+
+    def chatter() -> None:
+        with logs[0].open("ab") as log:
+            size_before.append(log.tell())
+            log.write(b"a warning that comes in every step\n" * 1_500)
+
+    watched = watch(room, Trainer([STARTED], [], [], before=chatter))
+    logs.append(log_path(room.artifacts, watched._attempt.job_id, 1))
+    logs[0].parent.mkdir(parents=True)
+    watched.run()
+    assert size_before == [0, 0, 0, 0]
+    assert sum(path.stat().st_size for path in logs[0].parent.iterdir()) <= 2**16
+    assert read_end(logs[0], 1_000)[0].endswith("in every step\n")
 
 
 def test_a_model_that_is_finished_in_the_moment_of_a_drain_is_published(room: Room) -> None:

@@ -5,10 +5,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
-from service.artifacts.store import ArtifactStore
 from service.db.engine import Database, make_engine
 from service.db.tables import Dataset, IdempotencyKey, Job
-from service.jobs import store, workers
+from service.jobs import workers
 from service.jobs.states import JobState
 from service.jobs.wake import Waker
 from service.settings import Settings
@@ -114,27 +113,6 @@ def test_jobs_that_waited_too_long_are_failed_one_after_the_other(
         db.execute(update(Job).where(late).values(deadline=past))
     reaper.tick()
     assert [state_of(database, job) for job in jobs] == ["failed", "failed", "queued"]
-
-
-def test_checkpoints_of_a_job_that_ended_are_removed(
-    reaper: Reaper, settings: Settings, database: Database, dataset: Dataset
-) -> None:
-    """A job that is cancelled while it waits has no worker that would remove them."""
-    artifacts = ArtifactStore(settings.artifact_dir)
-    with database.transaction() as db:
-        waiting, over = make_job(db, dataset), make_job(db, dataset)
-        store.request_cancel(db, dataset.workspace_id, over.id)
-        db.execute(update(Job).values(checkpoint={"step": 1}, attempt=2))
-    for job in (waiting, over):
-        for attempt in (1, 2):
-            (artifacts.checkpoints_dir(job.id, attempt) / "step-1").mkdir(parents=True)
-            artifacts.model_dir(job.id, attempt).mkdir()
-    reaper.tick()
-    assert artifacts.jobs_with_checkpoints() == [waiting.id]
-    assert artifacts.model_dir(over.id, 2).is_dir()
-    with database.transaction() as db:
-        assert reread(db, waiting.id).checkpoint == {"step": 1}
-        assert reread(db, over.id).checkpoint is None
 
 
 def test_old_idempotency_keys_are_forgotten(

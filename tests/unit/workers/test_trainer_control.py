@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rnn.events import Alert, Diagnosed, Evaluated, LayerFigures, StepDone
+from rnn.events import Alert, BatchDivided, Diagnosed, Evaluated, LayerFigures, StepDone
 from workers import trainer_control
 from workers.messages import REPORTS
 from workers.trainer_control import Meter, Reporter, TrainingControl
@@ -117,14 +117,38 @@ def test_flush_reports_nothing_twice(clock: Clock) -> None:
     assert len(sent(pipe)) == 1
 
 
-def test_a_checkpoint_is_due_at_each_interval(clock: Clock) -> None:
+def test_a_checkpoint_is_due_at_each_interval_and_the_first_one_soon(clock: Clock) -> None:
+    """A full disk shows at once, and a job of a second has none."""
     control = TrainingControl(checkpoint_interval_seconds=30)
+    clock.now += 1.5
     assert not control.should_checkpoint()
-    clock.now += 30
+    clock.now += 0.5
     assert control.should_checkpoint()
     control.saved()
+    clock.now += 29
     assert not control.should_checkpoint()
-    assert control.elapsed_seconds() == 30
+    clock.now += 1
+    assert control.should_checkpoint()
+    assert control.elapsed_seconds() == 32
+
+
+def test_where_checkpoints_come_sooner_than_that_so_does_the_first(clock: Clock) -> None:
+    control = TrainingControl(checkpoint_interval_seconds=0.5)
+    clock.now += 0.5
+    assert control.should_checkpoint()
+
+
+def test_batches_in_parts_are_told_after_the_step_before(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    meter.step(step(1))
+    meter.step(step(2))
+    meter.divided(BatchDivided(3, 2, 16, "no\x00 memory\nfor this"))
+    assert [report["type"] for report in sent(pipe)] == ["step", "step", "divided"]
+    told = sent(pipe)[-1]
+    assert (told["step"], told["parts"], told["rows"]) == (3, 2, 16)
+    assert told["reason"] == "no\ufffd memory"
+    REPORTS.validate_json(pipe.getvalue().splitlines()[-1])
 
 
 def test_a_drain_stops_only_after_its_checkpoint(clock: Clock) -> None:

@@ -2,7 +2,13 @@ import errno
 
 import pytest
 
-from rnn.errors import CheckpointError, ConfigError, DataTooSmallError, DivergedError
+from rnn.errors import (
+    CheckpointError,
+    ConfigError,
+    DataTooSmallError,
+    DivergedError,
+    MemoryShortError,
+)
 from service.errors import DatasetUnparseableError
 from workers.trainer_errors import MAX_DETAIL, explain
 
@@ -23,6 +29,8 @@ class OutOfMemoryError(RuntimeError):
         (OSError(errno.EIO, "bad disk"), "trainer-error", "bad disk"),
         (MemoryError(), "out-of-memory", "more memory"),
         (OutOfMemoryError("CUDA: 2 GiB"), "out-of-memory", "2 GiB"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory", "allocate"),
+        (MemoryShortError("not for one row"), "out-of-memory", "not for one row"),
         (KeyError("x"), "trainer-error", "KeyError: 'x'"),
         (RuntimeError("first\nsecond"), "trainer-error", "RuntimeError: first"),
     ],
