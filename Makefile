@@ -12,9 +12,9 @@ INSTALLED_FROM := pyproject.toml constraints.txt setup.py rnn/kernels/build.py $
 run: .venv/installed
 	@exec $(PYTHON) -m service.cli up --stop-with-parent $$PPID $(UP)
 
-# Options of pytest: make test TESTS="tests/unit -k stack"
+# Options of pytest: make test TESTS="tests/unit -k stack". Two files at a time: most of them wait for something.
 test: .venv/installed-dev
-	@$(PYTHON) -m pytest $(TESTS)
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 lint: .venv/installed-dev
 	$(PYTHON) -m ruff check .

@@ -120,6 +120,7 @@ class Job(InWorkspace, Base):
             "id",
             postgresql_where=CLAIMABLE,
         ),
+        Index("jobs_listed", "workspace_id", "kind", "id"),
         Index("jobs_waiting", "queue", text("priority DESC"), "id", postgresql_where=CLAIMABLE),
         Index(
             "jobs_preempting",
@@ -145,6 +146,7 @@ class Job(InWorkspace, Base):
         Index("jobs_trained", "sweep_id", postgresql_where="trained IS NOT NULL"),
     )
 
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     task: Mapped[str]
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
     kind: Mapped[str] = mapped_column(server_default=text("'training'"))  # jobs.kinds.JobKind
