@@ -31,6 +31,7 @@ from workers.slots import Slot
 log = logging.getLogger("workers")
 
 MAX_PASSES = 8  # of one wake-up from a busy worker to the next
+LOOK_SECONDS = 1.0
 ENDING_SECONDS = 10.0  # beyond the drain itself, for the last writes
 
 
@@ -68,7 +69,7 @@ def run_worker(room: Room) -> None:
         len(slots),
         room.threads,
     )
-    room.stopping.wait()
+    wait_for(room.stopping)
     log.info("worker %s: drains", room.worker_id)
     listener.stop()
     room.bell.ring()
@@ -100,6 +101,13 @@ def stop_on_signals(stopping: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def wait_for(stopping: threading.Event) -> None:
+    """On the main thread, where Python answers signals. One that another thread received, or that
+    came in the moment before, would not end a wait without a time."""
+    while not stopping.wait(LOOK_SECONDS):
+        pass
 
 
 def main() -> None:

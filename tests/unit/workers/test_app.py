@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,6 +9,7 @@ import pytest
 from rnn.kernels import library
 from service.jobs.wake import Waker
 from service.settings import Settings
+from tests.integration.machine import ROOT
 from workers import app
 from workers.app import MAX_PASSES, ring_or_pass
 from workers.room import Doorbell
@@ -54,3 +57,24 @@ def test_ring_or_pass(
     slots = [SimpleNamespace(idle=False), SimpleNamespace(idle=idle)]
     ring_or_pass(cast(Any, room), cast(Any, slots), "cpu", passes)
     assert (bell.rings(), wakes.sent) == (rings, sent)
+
+
+DRAIN = """
+import os, signal, threading, time
+from workers.app import stop_on_signals, wait_for
+
+def receive():
+    time.sleep(0.2)  # the main thread waits
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    time.sleep(60)
+
+stopping = threading.Event()
+stop_on_signals(stopping)
+threading.Thread(target=receive, daemon=True).start()
+wait_for(stopping)
+"""
+
+
+def test_a_signal_that_another_thread_receives_drains_too() -> None:
+    """The main thread slept on, and the worker never drained."""
+    subprocess.run([sys.executable, "-c", DRAIN], cwd=ROOT, check=True, timeout=30)
