@@ -10,6 +10,7 @@ from itertools import pairwise
 from benchmarks.faults.history import TERMINAL, History, Record
 
 STUCK_SECONDS = 60.0
+DRAINED = "worker drained"  # the name of a kind of fault
 ANSWER_SECONDS = 10.0  # from a started process or database to answers
 
 # How a job may end that nobody cancelled, by the fate of its training. A job that failed because
@@ -211,6 +212,16 @@ def answers(history: History) -> Iterator[str]:
             yield f"{probe['status']} at {probe['at']:.1f} s"
 
 
+def drains(history: History) -> Iterator[str]:
+    """Workers that were asked to end in order, and did not."""
+    ended = {fault["number"]: fault["at"] for fault in history.of("healed")}
+    for fault in history.of("fault"):
+        if fault["kind"] == DRAINED:
+            seconds = ended.get(fault["number"], history.end) - fault["at"]
+            if seconds > STUCK_SECONDS:
+                yield f"{', '.join(fault['target'])}: had not ended {seconds:.0f} s later"
+
+
 CHECKS: dict[str, Callable[[History], Iterator[str]]] = {
     "lost": lost,
     "submitted twice": submitted_twice,
@@ -223,4 +234,5 @@ CHECKS: dict[str, Callable[[History], Iterator[str]]] = {
     f"stuck over {STUCK_SECONDS:g} s": stuck,
     "ended otherwise than they had to": wrong_ends,
     "wrong answers": answers,
+    "workers that did not drain": drains,
 }

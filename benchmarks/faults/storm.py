@@ -110,10 +110,10 @@ class Storm:
         until: float | None = None
         while self._agenda or not self._users.done:
             self._tick()
-            if until is None and not self._agenda and self._users.all_submitted:
+            if until is None and self._users.all_submitted:
                 until = self._witness.now() + self._plan.patience_seconds
             if until is not None and self._witness.now() > until:
-                self._say("not every job has ended")
+                self._say("not every job has ended, or not every fault")
                 return
 
     def _is_time(self) -> bool:

@@ -287,6 +287,18 @@ def test_a_killed_api_need_not_answer() -> None:
     assert found([*good(), *records]) == {}
 
 
+@pytest.mark.parametrize(("healed_at", "count"), [(9.0, 0), (90.0, 1), (None, 1)])
+def test_a_worker_that_sleeps_through_its_signal(healed_at: float | None, count: int) -> None:
+    drained = {"kind": "worker drained", "number": 1, "target": ["worker-1.2"]}
+    records = [{"op": "fault", "at": 7.0, **drained}, {"op": "probe", "at": 99.0, **OK}]
+    if healed_at is not None:
+        records.append({"op": "healed", "at": healed_at, **drained})
+    assert len(found([*good(), *records]).get("workers that did not drain", [])) == count
+
+
+OK = {"status": 200, "seconds": 0.1}
+
+
 def test_every_check_has_a_history_that_fails_it() -> None:
     """So that none of them finds nothing whatever it reads."""
     injected = {
@@ -301,5 +313,6 @@ def test_every_check_has_a_history_that_fails_it() -> None:
         "stuck over 60 s",
         "ended otherwise than they had to",
         "wrong answers",
+        "workers that did not drain",
     }
     assert set(CHECKS) == injected
