@@ -117,6 +117,7 @@ def _services(settings: Settings) -> Services:
             max_loaded=settings.max_loaded_models,
             max_decode_slots=settings.max_decode_slots,
             max_prompt_tokens=settings.max_prompt_tokens,
+            log_level=settings.log_level,
         ),
         models=ModelResolver(database, artifacts),
         news=News(settings.database_url.get_secret_value()),
@@ -129,7 +130,7 @@ def _services(settings: Settings) -> Services:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.artifacts.prepare()
-    services.engine.start()
+    await services.engine.start()
     follow_model_news(services)
     services.news.start()
     try:

@@ -181,7 +181,7 @@ class UnavailableError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    problem, title, status = "overloaded", "The service is at its capacity", 503
+    problem, title, status = "overloaded", "The service is at its capacity", 429
     wait_seconds = 1.0
 
 

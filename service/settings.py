@@ -108,7 +108,7 @@ class Settings(BaseSettings):
 
     # Inference
     inference_threads: int = Field(1, ge=1)
-    max_concurrent_predictions: int = Field(64, ge=1, description="Requests in flight, then 503.")
+    max_concurrent_predictions: int = Field(64, ge=1, description="Requests in flight, then 429.")
     max_loaded_models: int = Field(8, ge=1)
     max_series_points: int = Field(100_000, ge=1, description="In one series of a request.")
     max_series: int = Field(10_000, ge=1, description="In one forecast request.")

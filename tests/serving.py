@@ -1,8 +1,12 @@
 """Three tiny networks, trained once a session in seconds, and published as a job would."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +25,9 @@ from rnn.train import train
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.tables import Dataset, Job, ModelVersion
+from service.inference import engine
+from service.inference.channel import Channel
+from service.inference.process import EngineLoop, read_start
 from service.inference.requests import ServedVersion
 from service.jobs.states import JobState
 from service.registry.store import register_version
@@ -33,6 +40,36 @@ FORECASTING, CLASSIFICATION, GENERATION = (
 GOOD = "a warm and lovely film with a great heart"
 BAD = "a cold and awful mess with a terrible end"
 LINE = "the quick brown fox jumps over the lazy dog\n"
+
+
+class EngineThread:
+    """An engine in the test's process: it starts in no time, and tests may slow it down."""
+
+    def __init__(self, connection: socket.socket, arguments: Sequence[str]) -> None:
+        channel = Channel(socket.socket(fileno=os.dup(connection.fileno())))
+        limits = read_start(["--socket", "0", *arguments]).limits
+        self._thread = threading.Thread(target=EngineLoop(channel, limits).run, daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout: float) -> None:
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise subprocess.TimeoutExpired("engine", timeout)
+
+    def kill(self) -> None:
+        raise AssertionError("an engine must end with its connection")
+
+
+@pytest.fixture(autouse=True)
+def engine_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines are threads in all tests that do not ask for `engine_process`."""
+    if "engine_process" not in request.fixturenames:
+        monkeypatch.setattr(engine, "launch", EngineThread)
+
+
+@pytest.fixture
+def engine_process() -> None:
+    """Engines are what they are for users."""
 
 
 class Unhurried:

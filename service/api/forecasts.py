@@ -16,8 +16,7 @@ from service.api.schemas.forecasts import ForecastAnswer, ForecastRequest
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ValidationError
-from service.inference.engine import Forecasts
-from service.inference.requests import ServedVersion
+from service.inference.requests import Forecasts, ServedVersion
 from service.settings import Settings
 
 router: APIRouter = protected_router("/forecasts", tags=["predictions"])

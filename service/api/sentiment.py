@@ -14,8 +14,7 @@ from service.api.schemas.sentiment import SentimentAnswer, SentimentRequest
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ValidationError
-from service.inference.engine import Classifications
-from service.inference.requests import ServedVersion
+from service.inference.requests import Classifications, ServedVersion
 from service.settings import Settings
 
 router: APIRouter = protected_router("/sentiment", tags=["predictions"])

@@ -1,7 +1,6 @@
 """What the prediction routes share: the version behind a reference, kept and warmed by news."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -9,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.deps import Services
 from service.auth.subjects import Subject
 from service.errors import ModelTaskMismatchError
-from service.inference.requests import ServedVersion
+from service.inference.requests import Network, ServedVersion
 
 
 async def served_version(
@@ -21,7 +20,7 @@ async def served_version(
         found = await run_in_threadpool(services.models.find, subject.workspace_id, reference)
         version, before = found
         if before is not None:
-            services.engine.models.replace(before.sha256)
+            services.engine.replaced(before.sha256)
     if version.task != task:
         raise ModelTaskMismatchError(
             f"The model {version.name!r} was trained for {version.task}, this route is for {task}."
@@ -37,8 +36,9 @@ def follow_model_news(services: Services) -> None:
         services.models.forget()
         if not news:  # after a gap, or a removal: nothing to load
             return
-        folder: Path = services.artifacts.absolute(news["artifact_path"])
-        task = asyncio.create_task(services.engine.warm(folder, news["artifact_sha256"]))
+        folder = services.artifacts.absolute(news["artifact_path"])
+        network = Network(folder, news["artifact_sha256"])
+        task = asyncio.create_task(services.engine.warm(network))
         warming.add(task)
         task.add_done_callback(warming.discard)
 

@@ -1,78 +1,79 @@
-"""Answers forecasts, classifications and generations: one thread computes, the event loop awaits.
+"""Asks the engine for forecasts, classifications and texts: a process of its own, which computes.
 
-Torch is imported on that thread after the start, so a server is up before it. Long pieces of work
-are cut into turns: between two turns every text being generated takes a step, so that neither
-kind of request starves the other. `docs/decisions/0003-inference-thread.md` says why a thread, and
-what will take its place.
+A thread that takes Python's lock at every step starves beside a busy server
+(`docs/decisions/0003-engine-process.md`). The API process never imports torch. An engine that ends
+is started again; what it was asked fails with UnavailableError.
 """
 
 import asyncio
 import logging
-import threading
-from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Any, Protocol
 
 import numpy as np
 
 from rnn.forecasting.covariates import SeriesCovariates
 from rnn.kernels import library
-from service.errors import OverloadedError, UnavailableError, ValidationError
-from service.inference.generation import Generation
-from service.inference.loaded import LoadedModels
-from service.inference.requests import GenerationEvent, GenerationRequest, ServedVersion
-from service.inference.turns import classify_in_turns, forecast_in_turns
-
-if TYPE_CHECKING:  # the engine's thread imports torch, the server does not
-    from rnn.classification.predictor import Classifier
-    from rnn.forecasting.predictor import Forecaster
-    from rnn.generation import predictor
-    from service.inference.decode import Decoder
+from service.errors import OverloadedError, UnavailableError
+from service.inference.messages import (
+    Cancel,
+    Classify,
+    Done,
+    Failed,
+    Forecast,
+    Frames,
+    FromEngine,
+    Generate,
+    Ready,
+    Replaced,
+    Request,
+    ToEngine,
+    Told,
+    Warm,
+    to_frame,
+)
+from service.inference.requests import (
+    Classifications,
+    Forecasts,
+    GenerationEvent,
+    GenerationRequest,
+    Network,
+    ServedVersion,
+    TextFinished,
+)
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
+
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 10.0
+
+# What has come for a request of texts, or an error.
+Arrived = asyncio.Queue[GenerationEvent | Exception]
 
 
-@dataclass(frozen=True)
-class Forecasts:
-    """Of every series, over the horizon that was asked or else the network's own."""
+class Running(Protocol):
+    """The far end of a connection."""
 
-    horizon: int
-    mean_bt: np.ndarray
-    quantiles_bqt: np.ndarray
+    def wait(self, timeout: float) -> object:
+        """Until it has ended. Raises subprocess.TimeoutExpired."""
+        ...
 
-
-@dataclass(frozen=True)
-class Classifications:
-    """Of every text: probabilities_bc in the order of `labels`, whether it was cut, and the share
-    of its words that the network knows."""
-
-    labels: list[str]
-    probabilities_bc: np.ndarray
-    truncated: list[bool]
-    known_share: list[float]
+    def kill(self) -> None: ...
 
 
-class _Work:
-    """A forecast or a classification on its way through the thread."""
-
-    def __init__(self, turns: Generator[None, None, Any], future: asyncio.Future[Any]) -> None:
-        self.turns = turns
-        self.cancelled = False  # set by the event loop, seen by the thread before the next turn
-        self._future = future
-
-    def settle(self, outcome: Any) -> None:
-        """Called on the event loop."""
-        if self._future.done():  # whoever awaited it has gone
-            return
-        if isinstance(outcome, Exception):
-            self._future.set_exception(outcome)
-        else:
-            self._future.set_result(outcome)
+def launch(connection: socket.socket, arguments: Sequence[str]) -> Running:
+    """Starts an engine at a connection. It ends when the other end of that is closed."""
+    process = [sys.executable, "-m", "service.inference.process"]
+    return subprocess.Popen(
+        [*process, "--socket", str(connection.fileno()), *arguments],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[connection.fileno()],
+    )
 
 
 class Engine:
@@ -87,49 +88,49 @@ class Engine:
         max_loaded: int,
         max_decode_slots: int,
         max_prompt_tokens: int,
+        log_level: str,
     ) -> None:
         self.ready = False
-        self.models = LoadedModels(max_loaded, threads)
+        self.decode_rows = 0  # texts being generated now
         self._kernels = kernels
-        self._threads = threads
         self._max_concurrent = max_concurrent
-        self._max_decode_slots = max_decode_slots
-        self._max_prompt_tokens = max_prompt_tokens
+        self._arguments = [
+            *("--kernels", kernels, "--log-level", log_level),
+            *("--threads", str(threads), "--max-loaded", str(max_loaded)),
+            *("--max-decode-slots", str(max_decode_slots)),
+            *("--max-prompt-tokens", str(max_prompt_tokens)),
+        ]
         self._in_flight = 0
-        self._inbox: SimpleQueue[_Work | Generation | None] = SimpleQueue()
-        self._works: deque[_Work] = deque()
-        self._decoder: Decoder | None = None
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._ids = count(1)
+        self._waiting: dict[int, asyncio.Future[Any] | Arrived] = {}
+        self._link: _Link | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
-    @property
-    def decode_rows(self) -> int:
-        """Texts being generated now."""
-        return self._decoder.rows if self._decoder else 0
-
-    def start(self) -> None:
-        """Called once, on the event loop that will await the answers.
-
-        Raises KernelsError where the kernels that were asked for cannot run here.
-        """
+    async def start(self) -> None:
+        """Called once. Raises KernelsError where the kernels that were asked for cannot run."""
         chosen = library.select(self._kernels)
         log.info("kernels: %s (%s)", chosen.level, chosen.reason)
-        self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        running = await self._connect()
+        self._keeping = asyncio.create_task(self._keep(running))
 
     async def stop(self) -> None:
         """What is still under way fails with UnavailableError."""
-        self._inbox.put(None)
-        if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join, 10)
-        self.models.close()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeping
 
-    async def warm(self, folder: Path, sha256: str) -> None:
+    async def warm(self, network: Network) -> None:
         """Loads a network before anybody asks for it. Never raises: it is a kindness."""
         try:
-            async with self.models.borrow(folder, sha256):
-                pass
+            await self._ask(lambda number: Warm(number, network))
         except (OverloadedError, UnavailableError) as error:
-            log.warning("cannot warm %s: %s", folder, error)
+            log.warning("cannot warm %s: %s", network.folder, error)
+
+    def replaced(self, sha256: str) -> None:
+        """Another version took the place of this one: it is dropped when its last request ends."""
+        if self._link is not None:
+            self._link.send(Replaced(sha256))
 
     async def forecast(
         self,
@@ -147,35 +148,28 @@ class Engine:
         Raises ValidationError where the answer would hold more than `max_values` numbers.
         """
         with self._admitted():
-            async with self.models.borrow(version.folder, version.sha256) as loaded:
-                model = cast("Forecaster", loaded)
-                steps = horizon or cast(int, model.config.data.horizon)
-                values = len(series) * steps * (len(quantiles) + 1)
-                if values > max_values:
-                    raise ValidationError(
-                        f"The answer would hold {values} numbers, the limit is {max_values}: "
-                        "ask for fewer series, timesteps or quantiles."
-                    )
-                turns = forecast_in_turns(model, series, steps, quantiles, covariates)
-                mean_bt, quantiles_bqt = await self._work(turns)
-                return Forecasts(steps, mean_bt, quantiles_bqt)
+            found: Forecasts = await self._ask(
+                lambda number: Forecast(
+                    number,
+                    version.network,
+                    list(series),
+                    horizon,
+                    list(quantiles),
+                    list(covariates),
+                    max_values,
+                )
+            )
+            return found
 
     async def classify(
         self, version: ServedVersion, texts: Sequence[str], *, max_scores: int | None = None
     ) -> Classifications:
         """Raises ValidationError where there would be more than `max_scores` texts x labels."""
         with self._admitted():
-            async with self.models.borrow(version.folder, version.sha256) as loaded:
-                model = cast("Classifier", loaded)
-                scores = len(texts) * len(model.labels)
-                if max_scores is not None and scores > max_scores:
-                    raise ValidationError(
-                        f"The answer would hold {scores} scores, the limit is {max_scores}: "
-                        "ask for fewer texts, or not for all scores."
-                    )
-                return Classifications(
-                    model.labels, *await self._work(classify_in_turns(model, texts))
-                )
+            found: Classifications = await self._ask(
+                lambda number: Classify(number, version.network, list(texts), max_scores)
+            )
+            return found
 
     async def generate(
         self, version: ServedVersion, request: GenerationRequest
@@ -185,12 +179,18 @@ class Engine:
         Closing the iterator, or cancelling who awaits it, frees the rows before the next step.
         """
         with self._admitted():
-            async with self.models.borrow(version.folder, version.sha256) as loaded:
-                generation = Generation(request, cast("predictor.Generator", loaded))
-                self._send(generation)
-                async with aclosing(generation.events()) as events:
-                    async for event in events:
-                        yield event
+            arrived: Arrived = asyncio.Queue()
+            unfinished = request.n
+            number = self._send(lambda number: Generate(number, version.network, request), arrived)
+            try:
+                while unfinished:
+                    event = await arrived.get()
+                    if isinstance(event, Exception):
+                        raise event
+                    unfinished -= isinstance(event, TextFinished)
+                    yield event
+            finally:
+                self._forget(number)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -203,95 +203,129 @@ class Engine:
         finally:
             self._in_flight -= 1
 
-    async def _work(self, turns: Generator[None, None, Result]) -> Result:
-        future: asyncio.Future[Result] = self._loop.create_future()
-        work = _Work(turns, future)
-        self._send(work)
+    async def _ask(self, make: Callable[[int], Request]) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        number = self._send(make, answer)
         try:
-            return await future
+            return await answer
         finally:
-            work.cancelled = True
+            self._forget(number)
 
-    def _send(self, message: "_Work | Generation") -> None:
-        if not self._thread.is_alive():
+    def _send(self, make: Callable[[int], Request], waiting: asyncio.Future[Any] | Arrived) -> int:
+        if self._link is None:
             raise UnavailableError("The inference engine is not running.")
-        self._inbox.put(message)
+        number = next(self._ids)
+        self._waiting[number] = waiting
+        self._link.send(make(number))
+        return number
 
-    # On the thread
+    def _forget(self, number: int) -> None:
+        """What was asked is cancelled, unless it has its whole answer."""
+        if self._waiting.pop(number, None) is not None and self._link is not None:
+            self._link.send(Cancel(number))
 
-    def _run(self) -> None:
+    def _receive(self, message: FromEngine) -> None:
+        match message:
+            case Ready():
+                self.ready = True
+            case Done():
+                self._settle(message.id, message.answer)
+            case Failed():
+                self._settle(message.id, message.to_error())
+            case Told():
+                self.decode_rows = message.rows
+                for number, event in message.events:
+                    waiting = self._waiting.get(number)
+                    if isinstance(waiting, asyncio.Queue):
+                        waiting.put_nowait(event)
+
+    def _settle(self, number: int, outcome: Any) -> None:
+        waiting = self._waiting.pop(number, None)
+        match waiting:
+            case None:  # whoever waited has gone
+                pass
+            case asyncio.Queue():
+                waiting.put_nowait(outcome)
+            case _ if waiting.done():
+                pass
+            case _ if isinstance(outcome, Exception):
+                waiting.set_exception(outcome)
+            case _:
+                waiting.set_result(outcome)
+
+    async def _connect(self) -> Running:
+        ours, theirs = socket.socketpair()
         try:
-            import torch
-
-            from service.inference.decode import Decoder
-
-            torch.set_num_threads(self._threads)
-            self._decoder = Decoder(self._max_decode_slots, self._max_prompt_tokens)
-            self.ready = True
-            with torch.inference_mode():
-                self._serve(self._decoder)
-        except Exception:
-            log.exception("the inference engine failed")
+            running = launch(theirs, self._arguments)
+        except BaseException:
+            ours.close()
+            raise
         finally:
-            self.ready = False
-            self._abandon()
+            theirs.close()
+        loop = asyncio.get_running_loop()
+        _, self._link = await loop.create_connection(lambda: _Link(self._receive), sock=ours)
+        return running
 
-    def _serve(self, decoder: "Decoder") -> None:
-        """Until told to stop: one turn of one piece of work, one step of every text."""
-        while self._receive(decoder, wait=not (self._works or decoder.busy)):
-            if self._works:
-                self._turn(self._works.popleft())
-            if decoder.busy:
-                try:
-                    news = decoder.turn()
-                except Exception as error:
-                    log.exception("generation failed")
-                    self._tell(decoder.fail_all(error))
-                else:
-                    self._tell(news)
-
-    def _receive(self, decoder: "Decoder", *, wait: bool) -> bool:
-        """Takes in all that was sent; False when asked to stop."""
+    async def _keep(self, running: Running) -> None:
+        """Starts the engine again whenever it ends, until cancelled."""
         while True:
             try:
-                message = self._inbox.get(block=wait)
-            except Empty:
-                return True
-            wait = False
-            if message is None:
-                return False
-            if isinstance(message, Generation):
-                decoder.add(message)
-            else:
-                self._works.append(message)
+                assert self._link is not None
+                await self._link.closed.wait()
+            finally:
+                self._lost()
+                await asyncio.shield(asyncio.to_thread(_end, running))
+            log.error("the inference engine has ended and is started again")
+            while self._link is None:
+                await asyncio.sleep(RESTART_SECONDS)
+                try:
+                    running = await self._connect()
+                except OSError as error:
+                    log.error("the inference engine cannot be started: %s", error)
 
-    def _turn(self, work: _Work) -> None:
-        if work.cancelled:
-            return
-        try:
-            next(work.turns)
-        except StopIteration as end:
-            self._loop.call_soon_threadsafe(work.settle, end.value)
-        except Exception as error:
-            self._loop.call_soon_threadsafe(work.settle, error)
-        else:
-            self._works.append(work)
-
-    def _tell(self, news: Sequence[tuple[Generation, GenerationEvent | Exception]]) -> None:
-        """One call into the event loop for all that a step brought."""
-        if news:
-            self._loop.call_soon_threadsafe(_hand_out, news)
-
-    def _abandon(self) -> None:
+    def _lost(self) -> None:
         """Nobody shall wait for an engine that has ended."""
-        error = UnavailableError("The inference engine has stopped.")
-        if self._decoder:
-            self._receive(self._decoder, wait=False)
-            self._tell(self._decoder.fail_all(error))
-        for work in self._works:
-            self._loop.call_soon_threadsafe(work.settle, error)
+        assert self._link is not None
+        self._link.close()
+        self._link, self.ready, self.decode_rows = None, False, 0
+        for number in list(self._waiting):
+            self._settle(number, UnavailableError("The inference engine has stopped."))
 
 
-def _hand_out(news: Sequence[tuple[Generation, GenerationEvent | Exception]]) -> None:
-    for generation, event in news:
-        generation.arrive(event)
+class _Link(asyncio.Protocol):
+    """The API process's end of the connection."""
+
+    def __init__(self, receive: Callable[[FromEngine], None]) -> None:
+        self.closed = asyncio.Event()
+        self._receive = receive
+        self._frames: Frames[FromEngine] = Frames(FromEngine)
+        self._transport: asyncio.WriteTransport | None = None
+
+    def send(self, message: ToEngine) -> None:
+        assert self._transport is not None
+        self._transport.write(to_frame([message]))
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._frames.push(data):
+            self._receive(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.closed.set()
+
+
+def _end(running: Running) -> None:
+    """Its connection is closed: it ends by itself, or is made to."""
+    try:
+        running.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.warning("the inference engine did not end and is killed")
+        running.kill()
+        running.wait(STOP_SECONDS)

@@ -1,38 +1,16 @@
-"""One generation request between the event loop, which awaits it, and the engine's thread."""
+"""One request for texts on its way through the decoder."""
 
-import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from service.inference.requests import GenerationEvent, GenerationRequest, TextFinished
-
-if TYPE_CHECKING:  # the server makes these without paying for torch
-    from rnn.generation.predictor import Generator
+from rnn.generation.predictor import Generator
+from service.inference.requests import GenerationRequest
 
 
+@dataclass(eq=False)
 class Generation:
-    """Made on the event loop. The thread reads everything and writes nothing but `cancelled`, which
-    both sides only ever set."""
+    """`cancelled`: nobody listens or it failed; its rows leave before the next step."""
 
-    def __init__(self, request: GenerationRequest, model: "Generator") -> None:
-        self.request = request
-        self.model = model
-        self.cancelled = False  # nobody listens or it failed: its rows leave before the next step
-        self._arrived: asyncio.Queue[GenerationEvent | Exception] = asyncio.Queue()
-
-    def arrive(self, event: GenerationEvent | Exception) -> None:
-        """Called on the event loop with what the thread sent."""
-        self._arrived.put_nowait(event)
-
-    async def events(self) -> AsyncGenerator[GenerationEvent, None]:
-        """Everything until the last text is finished; raises what the thread failed with."""
-        try:
-            unfinished = self.request.n
-            while unfinished:
-                event = await self._arrived.get()
-                if isinstance(event, Exception):
-                    raise event
-                unfinished -= isinstance(event, TextFinished)
-                yield event
-        finally:
-            self.cancelled = True
+    request: GenerationRequest
+    model: Generator
+    id: int = 0
+    cancelled: bool = False

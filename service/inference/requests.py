@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from msgspec import Struct
+
 FinishReason = Literal["stop", "length"]
+
+
+class Network(Struct, frozen=True):
+    """The files of a network, and the digest of their manifest."""
+
+    folder: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,10 @@ class ServedVersion:
     task: str
     folder: Path
     sha256: str  # of the manifest in the folder
+
+    @property
+    def network(self) -> Network:
+        return Network(self.folder, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -37,15 +51,13 @@ class GenerationRequest:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class PromptRead:
+class PromptRead(Struct, frozen=True, tag=True):
     """The prompt is encoded and fits: generation begins. Always the first event."""
 
     tokens: int
 
 
-@dataclass(frozen=True)
-class TokenDrawn:
+class TokenDrawn(Struct, frozen=True, tag=True):
     """One more token of text `index`; `text` is what it lets out, often less or more than it."""
 
     index: int
@@ -54,8 +66,7 @@ class TokenDrawn:
     text: str
 
 
-@dataclass(frozen=True)
-class TextFinished:
+class TextFinished(Struct, frozen=True, tag=True):
     """Text `index` is complete: `text` is what was still held back, `tokens` all it took."""
 
     index: int
@@ -65,3 +76,21 @@ class TextFinished:
 
 
 GenerationEvent = PromptRead | TokenDrawn | TextFinished
+
+
+class Forecasts(Struct, frozen=True, tag=True):
+    """Of every series, over the horizon that was asked or else the network's own."""
+
+    horizon: int
+    mean_bt: np.ndarray
+    quantiles_bqt: np.ndarray
+
+
+class Classifications(Struct, frozen=True, tag=True):
+    """Of every text: probabilities_bc in the order of `labels`, whether it was cut, and the share
+    of its words that the network knows."""
+
+    labels: list[str]
+    probabilities_bc: np.ndarray
+    truncated: list[bool]
+    known_share: list[float]

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -18,6 +17,7 @@ from service.auth.subjects import Scope
 from service.db.engine import Database
 from service.db.tables import Dataset, Job, Model, Workspace
 from service.errors import ModelTaskMismatchError
+from service.inference import loaded
 from service.jobs.states import JobState
 from service.registry import store
 from service.settings import Settings
@@ -427,29 +427,31 @@ def test_a_version_of_another_task_is_not_registered(
         assert model.task == FORECASTING
 
 
+@pytest.mark.usefixtures("client")
 def test_news_warms_what_was_announced(
     client: TestClient,
-    app: FastAPI,
     trained: Mapping[str, Path],
     database: Database,
     settings: Settings,
     workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before any request, and before the alias moves: the announcement alone loads it."""
+    loads: list[str] = []
+    load = loaded._load_and_warm
+
+    def remembered(folder: Path, sha256: str) -> loaded.Model:
+        loads.append(sha256)
+        return load(folder, sha256)
+
+    monkeypatch.setattr(loaded, "_load_and_warm", remembered)
     artifacts = ArtifactStore(settings.artifact_dir)
     publish(database, artifacts, workspace.id, "verses", GENERATION, trained[GENERATION])
     manifest = (trained[GENERATION] / "manifest.json").read_bytes()
     digest = hashlib.sha256(manifest).hexdigest()
     assert json.loads(manifest)["files"]
-    loaded = app.state.services.engine.models
     for _ in range(200):
-        if digest in loaded:
+        if digest in loads:
             return
-        client.portal.call(_pause)  # type: ignore[union-attr]
+        time.sleep(0.02)
     raise AssertionError("never loaded")
-
-
-async def _pause() -> None:
-    import anyio
-
-    await anyio.sleep(0.02)

@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 from service.api import sentiment
 from service.api.schemas.sentiment import SentimentAnswer
 from service.auth.subjects import Scope
-from service.inference.engine import Classifications
-from service.inference.requests import ServedVersion
+from service.inference.requests import Classifications, ServedVersion
 from tests.api.bad_rows import Row, check_rows
 from tests.api.conftest import MakeApp, MakeKey, bearer, problem
 from tests.serving import BAD

@@ -1,23 +1,51 @@
-"""The engine's thread seen from the event loop."""
+"""The engine seen from the event loop."""
 
 import asyncio
+import signal
+import socket
+import subprocess
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnn.checkpoint import manifest_sha256
 from rnn.errors import InputMismatchError
-from service.errors import OverloadedError, UnavailableError
-from service.inference.engine import Engine
+from service.errors import ModelInputMismatchError, OverloadedError, UnavailableError
+from service.inference import engine as engine_module
+from service.inference import process
+from service.inference.batcher import ROWS_PER_BATCH
+from service.inference.engine import Engine, Running
+from service.inference.messages import (
+    Classify,
+    Done,
+    EngineError,
+    Frames,
+    FromEngine,
+    Ready,
+    Warm,
+    to_frame,
+)
 from service.inference.requests import (
+    Classifications,
     GenerationRequest,
     PromptRead,
     ServedVersion,
     TextFinished,
     TokenDrawn,
 )
+
+LIMITS = {
+    "kernels": "auto",
+    "threads": 1,
+    "max_concurrent": 64,
+    "max_loaded": 2,
+    "max_decode_slots": 16,
+    "max_prompt_tokens": 1_000,
+    "log_level": "INFO",
+}
 
 Scenario = Callable[[Engine, ServedVersion], Awaitable[None]]
 
@@ -30,16 +58,8 @@ def version(generator_folder: Path) -> ServedVersion:
 
 def run(version: ServedVersion, scenario: Scenario, **limits: int) -> None:
     async def main() -> None:
-        wanted = {
-            "kernels": "auto",
-            "threads": 1,
-            "max_concurrent": 64,
-            "max_loaded": 2,
-            "max_decode_slots": 16,
-            "max_prompt_tokens": 1_000,
-        }
-        engine = Engine(**{**wanted, **limits})
-        engine.start()
+        engine = Engine(**{**LIMITS, **limits})  # type: ignore[arg-type]
+        await engine.start()
         try:
             async with asyncio.timeout(30):
                 await scenario(engine, version)
@@ -120,69 +140,95 @@ def test_more_than_the_capacity_is_refused_at_once_and_later_served(
     run(version, scenario, max_concurrent=2)
 
 
-def turns(count: int, seen: list[int], fails: bool = False) -> Generator[None, None, str]:
-    for i in range(count):
-        seen.append(i)
-        yield
-    if fails:
-        raise InputMismatchError("wrong")
-    return "done"
+class FakeJob:
+    """A classification of the texts "9!" has nine rows, each a batch, the last of which fails."""
+
+    def __init__(self, request: Classify, _model: object) -> None:
+        (self.text,) = request.texts
+        self.order = range(int(self.text.rstrip("!")) * ROWS_PER_BATCH)
+        self.key = self.text
+
+    def compute(self, _jobs: object, rows: Sequence[int]) -> list[int]:
+        taken[self.text] = rows[-1] // ROWS_PER_BATCH + 1
+        if self.text.endswith("!") and rows[-1] == self.order[-1]:
+            raise InputMismatchError("wrong")
+        return list(rows)
+
+    def answer(self, _results: object) -> Classifications:
+        return Classifications([self.text], np.zeros((1, 1)), [False], [1.0])
 
 
-def test_long_work_and_texts_advance_together(version: ServedVersion) -> None:
+taken: dict[str, int] = {}
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many batches were computed of each text."""
+    taken.clear()
+    monkeypatch.setattr(process, "ClassifyJob", FakeJob)
+    return taken
+
+
+def test_long_work_and_texts_advance_together(
+    version: ServedVersion, turns: dict[str, int]
+) -> None:
     async def scenario(engine: Engine, version: ServedVersion) -> None:
         events = engine.generate(version, GenerationRequest("a", 100_000))
         await anext(events)
-        seen: list[int] = []
-        work = asyncio.create_task(engine._work(turns(200, seen)))
+        work = asyncio.create_task(engine.classify(version, ["200"]))
         tokens = 0
         while not work.done():
             await anext(events)
             tokens += 1
-        assert await work == "done"
-        assert len(seen) == 200
+        assert (await work).labels == ["200"]
+        assert turns["200"] == 200
         assert tokens >= 100  # about one for each turn
         await events.aclose()
 
     run(version, scenario)
 
 
-def test_two_long_works_take_turns(version: ServedVersion) -> None:
+def test_two_long_works_take_turns(version: ServedVersion, turns: dict[str, int]) -> None:
     async def scenario(engine: Engine, version: ServedVersion) -> None:
-        long: list[int] = []
-        first = asyncio.create_task(engine._work(turns(1_000_000, long)))
-        await until(lambda: len(long) > 0)
-        assert await engine._work(turns(3, [])) == "done"
+        long = "10000000"
+        first = asyncio.create_task(engine.classify(version, [long]))
+        await until(lambda: long in turns)
+        assert (await engine.classify(version, ["3"])).labels == ["3"]
         assert not first.done()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        stopped_at = len(long)
-        await asyncio.sleep(0.05)
-        assert len(long) - stopped_at < 1_000_000 - stopped_at
+        await engine.classify(version, ["1"])  # it knows of the cancel by now
+        stopped_at = turns[long]
+        await engine.classify(version, ["3"])
+        assert turns[long] == stopped_at
 
     run(version, scenario)
 
 
-def test_a_failed_work_tells_its_caller_alone(version: ServedVersion) -> None:
+def test_a_failed_work_tells_its_caller_alone(
+    version: ServedVersion, turns: dict[str, int]
+) -> None:
     async def scenario(engine: Engine, version: ServedVersion) -> None:
         bad, good = await asyncio.gather(
-            engine._work(turns(3, [], fails=True)),
-            engine._work(turns(3, [])),
+            engine.classify(version, ["3!"]),
+            engine.classify(version, ["3"]),
             return_exceptions=True,
         )
-        assert isinstance(bad, InputMismatchError)
-        assert good == "done"
+        assert isinstance(bad, ModelInputMismatchError)
+        assert bad.detail == "wrong"
+        assert isinstance(good, Classifications)
+        assert turns == {"3": 3, "3!": 3}
 
     run(version, scenario)
 
 
-def test_stopping_tells_those_who_wait(version: ServedVersion) -> None:
+def test_stopping_tells_those_who_wait(version: ServedVersion, turns: dict[str, int]) -> None:
     async def scenario(engine: Engine, version: ServedVersion) -> None:
         events = engine.generate(version, GenerationRequest("a", 100_000))
         await anext(events)
-        work = asyncio.create_task(engine._work(turns(100_000_000, [])))
-        await asyncio.sleep(0.01)
+        work = asyncio.create_task(engine.classify(version, ["10000000"]))
+        await until(lambda: bool(turns))
         await engine.stop()
         with pytest.raises(UnavailableError):
             await work
@@ -190,6 +236,71 @@ def test_stopping_tells_those_who_wait(version: ServedVersion) -> None:
             _ = [event async for event in events]
 
     run(version, scenario)
+
+
+def test_a_request_that_meets_a_defect_fails_alone(
+    version: ServedVersion, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def classify(_request: Classify, _model: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(process, "ClassifyJob", classify)
+
+    async def scenario(engine: Engine, version: ServedVersion) -> None:
+        with pytest.raises(EngineError, match="KeyError"):
+            await engine.classify(version, ["a"])
+        assert await collect(engine, version, GenerationRequest("a", 5))
+
+    run(version, scenario)
+    assert "a request failed" in caplog.messages
+
+
+@pytest.mark.usefixtures("engine_process")
+def test_an_engine_that_dies_is_started_again(
+    version: ServedVersion, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process of its own: what it was asked fails, the next request is answered."""
+    started: list[subprocess.Popen[bytes]] = []
+    launch = engine_module.launch
+
+    def remembered(connection: socket.socket, arguments: Sequence[str]) -> Running:
+        started.append(running := launch(connection, arguments))  # type: ignore[arg-type]
+        return running
+
+    monkeypatch.setattr(engine_module, "launch", remembered)
+    monkeypatch.setattr(engine_module, "RESTART_SECONDS", 0.01)
+
+    async def scenario(engine: Engine, version: ServedVersion) -> None:
+        text = await collect(engine, version, GenerationRequest("a", 20))
+        events = engine.generate(version, GenerationRequest("a", 100_000))
+        await anext(events)
+        started[0].kill()
+        with pytest.raises(UnavailableError):
+            _ = [event async for event in events]
+        assert not engine.ready
+        await until(lambda: engine.ready)
+        assert await collect(engine, version, GenerationRequest("a", 20)) == text
+
+    run(version, scenario)
+    assert [process.poll() for process in started] == [-signal.SIGKILL, 0]
+    assert "the inference engine has ended and is started again" in caplog.messages
+
+
+@pytest.mark.usefixtures("engine_process")
+def test_signals_are_for_the_server(version: ServedVersion) -> None:
+    """A terminal sends Ctrl-C to both: answers in flight still come."""
+    ours, theirs = socket.socketpair()
+    arguments = Engine(**LIMITS)._arguments  # type: ignore[arg-type]
+    with ours, theirs:
+        running = engine_module.launch(theirs, arguments)
+        assert isinstance(running, subprocess.Popen)
+        ours.settimeout(60)
+        assert list(Frames(FromEngine).push(ours.recv(1_000))) == [Ready()]
+        running.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGTERM)
+        ours.sendall(to_frame([Warm(1, version.network)]))
+        assert list(Frames(FromEngine).push(ours.recv(1_000))) == [Done(1, None)]
+    assert running.wait(10) == 0
 
 
 def test_a_generation_that_cannot_begin_raises_first(version: ServedVersion) -> None:

@@ -1,0 +1,179 @@
+"""What an API process and its engine send each other, and how it becomes bytes. No torch.
+
+A frame is four bytes of length, then a list of messages in MessagePack. Either end sends as many
+messages at once as it has.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar, get_origin
+
+import numpy as np
+from msgspec import Struct, msgpack
+
+from rnn.errors import RnnError
+from rnn.forecasting.covariates import SeriesCovariates
+from service.errors import Fault, ServiceError, of_science
+from service.inference.requests import (
+    Classifications,
+    Forecasts,
+    GenerationEvent,
+    GenerationRequest,
+    Network,
+)
+
+log = logging.getLogger(__name__)
+
+PREFIX_BYTES = 4
+Message = TypeVar("Message")
+
+
+class EngineError(Exception):
+    """A defect of the engine met a request; its log has the traceback."""
+
+
+class Forecast(Struct, frozen=True, tag=True):
+    """Asks for a `Forecasts`. `horizon` None: the one that the network was trained for."""
+
+    id: int
+    network: Network
+    series: list[np.ndarray]
+    horizon: int | None
+    quantiles: list[float]
+    covariates: list[SeriesCovariates]
+    max_values: int
+
+
+class Classify(Struct, frozen=True, tag=True):
+    """Asks for a `Classifications`."""
+
+    id: int
+    network: Network
+    texts: list[str]
+    max_scores: int | None
+
+
+class Generate(Struct, frozen=True, tag=True):
+    """Asks for texts, which come as `Told`."""
+
+    id: int
+    network: Network
+    request: GenerationRequest
+
+
+class Warm(Struct, frozen=True, tag=True):
+    """Asks for a network to be loaded."""
+
+    id: int
+    network: Network
+
+
+class Cancel(Struct, frozen=True, tag=True):
+    """Nobody waits for the answer any more."""
+
+    id: int
+
+
+class Replaced(Struct, frozen=True, tag=True):
+    """Another version took the place of this one: it goes when its last request ends."""
+
+    sha256: str
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The engine can answer."""
+
+
+class Done(Struct, frozen=True, tag=True):
+    """The answer to all but `Generate`."""
+
+    id: int
+    answer: Forecasts | Classifications | None
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """There is no answer. `error` is the name of a ServiceError; empty: a defect."""
+
+    id: int
+    error: str
+    detail: str
+    faults: list[Fault]
+    retry_after_seconds: float | None
+
+    @classmethod
+    def of(cls, id_: int, error: Exception) -> "Failed":
+        said = of_science(error) if isinstance(error, RnnError) else error
+        if not isinstance(said, ServiceError):
+            log.error("a request failed", exc_info=error)
+            return cls(id_, "", f"{type(error).__name__}: {error}", [], None)
+        return cls(
+            id_, type(said).__name__, said.detail, list(said.faults), said.retry_after_seconds
+        )
+
+    def to_error(self) -> Exception:
+        kind = _ERRORS.get(self.error)
+        if kind is None:
+            return EngineError(self.detail)
+        return kind(self.detail, faults=self.faults, retry_after_seconds=self.retry_after_seconds)
+
+
+class Told(Struct, frozen=True, tag=True):
+    """What texts brought, in order, by the id of their request; and how many are generated now."""
+
+    events: list[tuple[int, GenerationEvent]]
+    rows: int
+
+
+Request: TypeAlias = Forecast | Classify | Generate | Warm
+ToEngine: TypeAlias = Request | Cancel | Replaced
+FromEngine: TypeAlias = Ready | Done | Failed | Told
+
+_ERRORS = {kind.__name__: kind for kind in ServiceError.__subclasses__()}
+
+
+def to_frame(messages: Sequence[object]) -> bytes:
+    body = _ENCODER.encode(messages)
+    return len(body).to_bytes(PREFIX_BYTES, "big") + body
+
+
+class Frames(Generic[Message]):
+    """Takes bytes as they come and gives whole messages back."""
+
+    def __init__(self, messages: Any) -> None:
+        """`messages`: the union of their types."""
+        self._decoder: msgpack.Decoder[list[Message]] = msgpack.Decoder(
+            list[messages], dec_hook=_to_value
+        )
+        self._buffer = bytearray()
+
+    def push(self, data: bytes) -> Iterator[Message]:
+        self._buffer += data
+        while len(self._buffer) >= PREFIX_BYTES:
+            end = PREFIX_BYTES + int.from_bytes(self._buffer[:PREFIX_BYTES], "big")
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[PREFIX_BYTES:end])
+            del self._buffer[:end]
+            yield from self._decoder.decode(body)
+
+
+def _to_plain(value: Any) -> Any:
+    match value:
+        case np.ndarray():
+            return value.shape, np.ascontiguousarray(value, dtype=np.float64).tobytes()
+        case Path():
+            return str(value)
+    raise NotImplementedError(type(value))
+
+
+def _to_value(kind: Any, plain: Any) -> Any:
+    if kind is np.ndarray or get_origin(kind) is np.ndarray:
+        shape, data = plain
+        return np.frombuffer(data, dtype=np.float64).reshape(shape)
+    if kind is Path:
+        return Path(plain)
+    raise NotImplementedError(kind)
+
+
+_ENCODER = msgpack.Encoder(enc_hook=_to_plain)

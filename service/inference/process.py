@@ -1,0 +1,231 @@
+"""The engine: `python -m service.inference.process`, started by an API process, ended with it.
+
+One thread runs every network. Between two batches of forecasts or classifications every text that
+is being generated takes a step, so that neither kind of request starves the other.
+"""
+
+import argparse
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from rnn.classification.predictor import Classifier
+from rnn.forecasting.predictor import Forecaster
+from rnn.generation import predictor
+from rnn.kernels import library
+from service.errors import ServiceError
+from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
+from service.inference.channel import Channel, ClosedError
+from service.inference.decode import Decoder
+from service.inference.generation import Generation
+from service.inference.loaded import LoadedModels, Model
+from service.inference.messages import (
+    Cancel,
+    Classify,
+    Done,
+    Failed,
+    Forecast,
+    FromEngine,
+    Generate,
+    Ready,
+    Replaced,
+    Request,
+    ToEngine,
+    Told,
+    Warm,
+)
+from service.inference.requests import GenerationEvent, TextFinished
+from service.telemetry import configure_logging
+
+log = logging.getLogger(__name__)
+
+
+class Limits(NamedTuple):
+    threads: int
+    max_loaded: int
+    max_decode_slots: int
+    max_prompt_tokens: int
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A request under way, with its network borrowed."""
+
+    request: Request
+    generation: Generation | None = None
+    unfinished: int = 0  # texts
+    over: bool = False  # answered or cancelled
+
+
+@dataclass
+class EngineLoop:
+    """The loop, on the far end of a channel."""
+
+    channel: Channel
+    limits: Limits
+    _asked: dict[int, _Asked] = field(default_factory=dict)
+    _batcher: Batcher[_Asked] = field(default_factory=Batcher)
+    _outbox: list[FromEngine] = field(default_factory=list)
+    _told_rows: int = 0
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self._models: LoadedModels[_Asked] = LoadedModels(
+            limits.max_loaded, limits.threads, self.channel.wake
+        )
+        self._decoder = Decoder(limits.max_decode_slots, limits.max_prompt_tokens)
+
+    def run(self) -> None:
+        """Until the other end is closed."""
+        torch.set_num_threads(self.limits.threads)
+        try:
+            self.channel.send([Ready()])
+            with torch.inference_mode():
+                while True:
+                    self._round()
+        except ClosedError:
+            log.info("the API process has left")
+        finally:
+            self._models.close()
+            self.channel.close()
+
+    def _round(self) -> None:
+        """Takes in what has come; one batch of rows, one step of every text."""
+        for message in self.channel.receive(wait=not (self._batcher.busy or self._decoder.busy)):
+            self._take(message)
+        for asked, model in self._models.arrived():
+            self._arrived(asked, model)
+        if self._batcher.busy:
+            for asked, answer in self._batcher.turn():
+                self._settle(asked, answer)
+        if self._decoder.busy:
+            self._step()
+        if self._outbox:
+            outbox, self._outbox = self._outbox, []
+            self.channel.send(outbox)
+
+    def _take(self, message: ToEngine) -> None:
+        match message:
+            case Cancel():
+                asked = self._asked.get(message.id)
+                if asked is not None:
+                    self._end(asked)
+            case Replaced():
+                self._models.replace(message.sha256)
+            case _:
+                asked = _Asked(message)
+                try:
+                    model = self._models.borrow(message.network, asked)
+                except ServiceError as error:
+                    self._outbox.append(Failed.of(message.id, error))
+                    return
+                self._asked[message.id] = asked
+                if model is not None:
+                    self._begin(asked, model)
+
+    def _arrived(self, asked: _Asked, model: Model | ServiceError) -> None:
+        if asked.over:
+            return
+        if isinstance(model, ServiceError):
+            del self._asked[asked.request.id]  # what it borrowed is gone
+            self._outbox.append(Failed.of(asked.request.id, model))
+        else:
+            self._begin(asked, model)
+
+    def _begin(self, asked: _Asked, model: Model) -> None:
+        request = asked.request
+        try:
+            match request:
+                case Generate():
+                    generator = cast(predictor.Generator, model)
+                    generation = Generation(request.request, generator, request.id)
+                    asked.generation, asked.unfinished = generation, request.request.n
+                    self._decoder.add(generation)
+                case Forecast():
+                    self._batcher.add(asked, ForecastJob(request, cast(Forecaster, model)))
+                case Classify():
+                    self._batcher.add(asked, ClassifyJob(request, cast(Classifier, model)))
+                case Warm():
+                    self._settle(asked, None)
+        except Exception as error:
+            self._settle(asked, error)
+
+    def _step(self) -> None:
+        try:
+            news = self._decoder.turn()
+        except Exception as error:
+            log.exception("generation failed")
+            news = self._decoder.fail_all(error)
+        events: list[tuple[int, GenerationEvent]] = []
+        failures: list[tuple[_Asked, Exception]] = []
+        for generation, event in news:
+            asked = self._asked.get(generation.id)
+            if asked is None:
+                continue
+            if isinstance(event, Exception):
+                failures.append((asked, event))
+                continue
+            events.append((generation.id, event))
+            if isinstance(event, TextFinished):
+                asked.unfinished -= 1
+                if not asked.unfinished:
+                    self._end(asked)
+        rows = self._decoder.rows
+        if events or rows != self._told_rows:
+            self._told_rows = rows
+            self._outbox.append(Told(events, rows))
+        for asked, failure in failures:
+            self._settle(asked, failure)
+
+    def _settle(self, asked: _Asked, answer: Any) -> None:
+        """With its answer, or the error that stands for it."""
+        number = asked.request.id
+        failed = isinstance(answer, Exception)
+        self._outbox.append(Failed.of(number, answer) if failed else Done(number, answer))
+        self._end(asked)
+
+    def _end(self, asked: _Asked) -> None:
+        asked.over = True
+        if asked.generation is not None:
+            asked.generation.cancelled = True
+        self._batcher.drop(asked)
+        del self._asked[asked.request.id]
+        self._models.give_back(asked.request.network.sha256)
+
+
+class Start(NamedTuple):
+    descriptor: int
+    kernels: library.Choice
+    log_level: str
+    limits: Limits
+
+
+def read_start(arguments: Sequence[str] | None = None) -> Start:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m service.inference.process")
+    parser.add_argument("--socket", type=int, required=True, metavar="FD")
+    parser.add_argument("--kernels", required=True)
+    parser.add_argument("--log-level", required=True)
+    for name in Limits._fields:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
+    chosen = vars(parser.parse_args(arguments))
+    limits = Limits(*(chosen[name] for name in Limits._fields))
+    return Start(chosen["socket"], chosen["kernels"], chosen["log_level"], limits)
+
+
+def main() -> None:
+    start = read_start()
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the API process, whose end is ours
+        signal.signal(number, signal.SIG_IGN)
+    configure_logging(start.log_level)
+    library.select(start.kernels)
+    EngineLoop(Channel(socket.socket(fileno=start.descriptor)), start.limits).run()
+
+
+if __name__ == "__main__":
+    main()

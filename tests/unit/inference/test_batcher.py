@@ -1,0 +1,216 @@
+"""Rows of many requests in one batch: who gets what, and that nobody notices the others."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnn.checkpoint import load_model
+from rnn.classification.predictor import Classifier
+from rnn.errors import InputMismatchError
+from rnn.forecasting.covariates import SeriesCovariates
+from rnn.forecasting.predictor import Forecaster
+from service.errors import ValidationError
+from service.inference.batcher import ROWS_PER_BATCH, Batcher, ClassifyJob, ForecastJob
+from service.inference.messages import Classify, Forecast
+from service.inference.requests import Classifications, Forecasts, Network
+from tests.serving import BAD, CLASSIFICATION, FORECASTING, GOOD
+
+NETWORK = Network(Path("folder"), "0" * 64)
+WORDS = [*GOOD.split(), *BAD.split(), "unknown"]
+
+
+@pytest.fixture(scope="module")
+def forecaster(trained: Mapping[str, Path]) -> Forecaster:
+    return cast(Forecaster, load_model(trained[FORECASTING]))
+
+
+@pytest.fixture(scope="module")
+def classifier(trained: Mapping[str, Path]) -> Classifier:
+    return cast(Classifier, load_model(trained[CLASSIFICATION]))
+
+
+class Counted:
+    """Rows of a key, whose results are their numbers; those of `bad` fail."""
+
+    batches: list[list[str]]
+
+    def __init__(self, name: str, rows: int, key: str = "", bad: int | None = None) -> None:
+        self.name, self.key, self.order, self._bad = name, key, range(rows), bad
+
+    def compute(self, jobs: Sequence["Counted"], rows: Sequence[int]) -> list[int]:
+        if any(row == job._bad for job, row in zip(jobs, rows, strict=True)):
+            raise ArithmeticError(self.name)
+        Counted.batches.append([job.name for job in jobs])
+        return list(rows)
+
+    def answer(self, results: Sequence[int]) -> list[int]:
+        return list(results)
+
+
+@pytest.fixture(autouse=True)
+def batches() -> list[list[str]]:
+    Counted.batches = []
+    return Counted.batches
+
+
+def run(batcher: Batcher[str], *jobs: Counted) -> dict[str, Any]:
+    for job in jobs:
+        batcher.add(job.name, job)
+    return finish(batcher)
+
+
+def finish(batcher: Batcher[str]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    while batcher.busy:
+        for user, answer in batcher.turn():
+            assert user not in answers
+            answers[user] = answer
+    return answers
+
+
+def test_small_requests_share_a_batch(batches: list[list[str]]) -> None:
+    jobs = [Counted(str(i), 3) for i in range(10)]
+    assert run(Batcher(), *jobs) == {str(i): [0, 1, 2] for i in range(10)}
+    assert len(batches) == 1
+
+
+def test_a_large_request_leaves_room_for_the_others(batches: list[list[str]]) -> None:
+    answers = run(Batcher(), Counted("large", 1_000), Counted("small", 2))
+    assert answers == {"large": list(range(1_000)), "small": [0, 1]}
+    assert batches[0].count("small") == 2
+    assert {len(batch) for batch in batches[:-1]} == {ROWS_PER_BATCH}
+
+
+def test_more_requests_than_rows_of_a_batch_are_taken_in_their_order(
+    batches: list[list[str]],
+) -> None:
+    answers = run(Batcher(), *(Counted(str(i), 1) for i in range(ROWS_PER_BATCH + 5)))
+    assert len(answers) == ROWS_PER_BATCH + 5
+    assert batches[1] == [str(ROWS_PER_BATCH + i) for i in range(5)]
+
+
+def test_networks_take_turns(batches: list[list[str]]) -> None:
+    run(Batcher(), Counted("a", 200, key="a"), Counted("b", 200, key="b"))
+    assert [batch[0] for batch in batches] == ["a", "b"] * 4
+
+
+def test_a_request_that_fails_leaves_the_others_their_answers() -> None:
+    answers = run(Batcher(), Counted("good", 3), Counted("bad", 3, bad=1), Counted("fine", 2))
+    assert isinstance(answers.pop("bad"), ArithmeticError)
+    assert answers == {"good": [0, 1, 2], "fine": [0, 1]}
+
+
+def test_who_leaves_is_not_computed_any_more(batches: list[list[str]]) -> None:
+    batcher: Batcher[str] = Batcher()
+    batcher.add("a", Counted("a", 1_000))
+    batcher.add("b", Counted("b", 1))
+    batcher.turn()
+    batcher.drop("a")
+    batcher.drop("a")
+    assert finish(batcher) == {}
+    assert len(batches) == 1
+
+
+def assert_same(found: np.ndarray, alone: np.ndarray) -> None:
+    """Recurrences are the same to the last bit; torch multiplies the rows of a head in another
+    order where there are more of them."""
+    np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
+
+
+ASKED = st.lists(
+    st.tuples(
+        st.lists(st.lists(st.sampled_from(WORDS), max_size=12), min_size=1, max_size=70),
+        st.integers(0, 2),  # batches before it comes
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(asked=ASKED)
+def test_labels_are_those_of_each_request_alone(
+    classifier: Classifier, asked: list[tuple[list[list[str]], int]]
+) -> None:
+    requests = [[" ".join(words) for words in texts] for texts, _ in asked]
+    batcher: Batcher[int] = Batcher()
+    answers: dict[int, Any] = {}
+    for number, (texts, (_, batches)) in enumerate(zip(requests, asked, strict=True)):
+        for _ in range(batches):
+            if batcher.busy:
+                answers.update(batcher.turn())
+        batcher.add(number, ClassifyJob(Classify(number, NETWORK, texts, None), classifier))
+    while batcher.busy:
+        answers.update(batcher.turn())
+    for number, texts in enumerate(requests):
+        found = answers[number]
+        assert isinstance(found, Classifications)
+        alone = classifier.classify(texts)
+        assert_same(found.probabilities_bc, alone.probabilities_bc)
+        assert (found.truncated, found.known_share) == (alone.truncated, alone.known_share)
+
+
+def forecast(
+    series: Sequence[Sequence[float]], horizon: int | None = None, max_values: int = 10_000
+) -> Forecast:
+    arrays = [np.array(values) for values in series]
+    nothing = [SeriesCovariates()] * len(series)
+    return Forecast(next(_numbers), NETWORK, arrays, horizon, [0.1, 0.5], nothing, max_values)
+
+
+_numbers = count(1)
+VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    asked=st.lists(
+        st.tuples(st.lists(VALUES, min_size=1, max_size=40), st.sampled_from([None, 3, 12])),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_forecasts_are_those_of_each_request_alone(
+    forecaster: Forecaster, asked: list[tuple[list[list[float]], int | None]]
+) -> None:
+    batcher: Batcher[int] = Batcher()
+    for number, (series, horizon) in enumerate(asked):
+        batcher.add(number, ForecastJob(forecast(series, horizon), forecaster))
+    answers: dict[int, Any] = {}
+    while batcher.busy:
+        answers.update(batcher.turn())
+    for number, (series, horizon) in enumerate(asked):
+        found = answers[number]
+        assert isinstance(found, Forecasts)
+        alone = forecaster.forecast(
+            [np.array(values) for values in series], horizon or 12, [0.1, 0.5]
+        )
+        assert_same(found.mean_bt, alone.mean_bt)
+        assert_same(found.quantiles_bqt, alone.quantiles_bqt)
+
+
+def test_a_forecast_that_is_not_finite_is_its_own_error(forecaster: Forecaster) -> None:
+    batcher: Batcher[str] = Batcher()
+    batcher.add("fine", ForecastJob(forecast([[1.0, 2.0, 3.0]]), forecaster))
+    batcher.add("huge", ForecastJob(forecast([[1.0, 2.0], [1e308, -1e308] * 12]), forecaster))
+    answers = dict(batcher.turn())
+    assert isinstance(answers["fine"], Forecasts)
+    assert isinstance(answers["huge"], InputMismatchError)
+    assert "series 1 is not finite" in str(answers["huge"])
+
+
+def test_what_a_network_cannot_answer_is_said_before_it_is_computed(
+    forecaster: Forecaster, classifier: Classifier
+) -> None:
+    with pytest.raises(InputMismatchError, match="horizon 99"):
+        ForecastJob(forecast([[1.0]], 99), forecaster)
+    with pytest.raises(ValidationError, match="72 numbers, the limit is 71"):
+        ForecastJob(forecast([[1.0], [2.0]], max_values=71), forecaster)
+    with pytest.raises(ValidationError, match="4 scores, the limit is 3"):
+        ClassifyJob(Classify(1, NETWORK, ["a", "b"], 3), classifier)
