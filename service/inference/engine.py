@@ -23,6 +23,8 @@ from rnn.forecasting.covariates import SeriesCovariates
 from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError, ValidationError
 from service.inference.generation import Generation
+from service.inference.live import advance_in_turns
+from service.inference.live_requests import LiveAnswer, LiveRequest
 from service.inference.loaded import LoadedModels
 from service.inference.requests import GenerationEvent, GenerationRequest, ServedVersion
 from service.inference.turns import classify_in_turns, forecast_in_turns
@@ -191,6 +193,12 @@ class Engine:
                 async with aclosing(generation.events()) as events:
                     async for event in events:
                         yield event
+
+    async def advance(self, version: ServedVersion, request: LiveRequest) -> LiveAnswer:
+        """One step of a session: the state is in the request, the next one in the answer."""
+        with self._admitted():
+            async with self.models.borrow(version.folder, version.sha256) as model:
+                return await self._work(advance_in_turns(model, request))
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
