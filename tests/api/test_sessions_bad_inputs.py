@@ -28,6 +28,14 @@ def refused(
     assert place in (places or [""]), response.text
 
 
+def until_gone(client: TestClient, headers: Headers, path: str) -> None:
+    deadline = time.monotonic() + 30
+    while (response := client.get(path, headers=headers)).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (response.status_code, problem(response)) == (410, "gone")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "kind", "place"),
     [
@@ -140,14 +148,10 @@ def test_an_answer_that_is_too_long_to_be_kept(make_app: MakeApp, headers: Heade
         assert step(client, headers, path, max_new_tokens=100)["seq"] == 1
 
 
-def test_the_quota_of_a_workspace(
-    make_app: MakeApp, headers: Headers, make_key: MakeKey
-) -> None:
+def test_the_quota_of_a_workspace(make_app: MakeApp, headers: Headers, make_key: MakeKey) -> None:
     """sessions-03: what expires or is deleted makes room."""
     with TestClient(make_app(max_sessions=2), base_url="http://localhost") as client:
-        short = create(client, headers, ttl_seconds=1)
-        path = create(client, headers)
-        step(client, headers, path, text="a")
+        first, path = create(client, headers), create(client, headers)
         exported = client.post(f"{path}/export", headers=headers).json()["state"]
         for route, body in (
             (PATH, {"model": "verses"}),
@@ -157,12 +161,8 @@ def test_the_quota_of_a_workspace(
             response = client.post(route, json=body, headers=headers)
             assert (response.status_code, problem(response)) == (429, "quota-exceeded")
             assert "retry-after" in response.headers
-        deadline = time.monotonic() + 10
-        while client.get(short, headers=headers).status_code == 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        create(client, headers)
-        client.delete(path, headers=headers)
+        client.delete(first, headers=headers)
+        until_gone(client, headers, create(client, headers, ttl_seconds=1))
         create(client, headers)
 
 
@@ -210,16 +210,9 @@ def test_a_model_of_another_workspace(
 
 
 def test_a_session_whose_time_is_over(client: TestClient, headers: Headers) -> None:
-    """sessions-07: a step begins it anew, looking at it does not."""
+    """sessions-07: looking at it does not begin it anew."""
     path = create(client, headers, ttl_seconds=1)
-    for _ in range(3):
-        time.sleep(0.5)
-        step(client, headers, path, text="a")
-    deadline = time.monotonic() + 10
-    while (response := client.get(path, headers=headers)).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert problem(response) == "gone"
+    until_gone(client, headers, path)
     refused(client, headers, f"{path}/steps", {"text": "a"}, 410, "gone", "")
     assert client.get(PATH, headers=headers).json()["data"] == []
 
@@ -233,9 +226,7 @@ def test_a_session_that_was_deleted(client: TestClient, headers: Headers) -> Non
     assert (response.status_code, problem(response)) == (404, "not-found")
 
 
-def test_a_state_that_was_touched(
-    client: TestClient, headers: Headers, make_key: MakeKey
-) -> None:
+def test_a_state_that_was_touched(client: TestClient, headers: Headers, make_key: MakeKey) -> None:
     """sessions-19, sessions-21."""
     path = create(client, headers)
     state = client.post(f"{path}/export", headers=headers).json()["state"]
@@ -279,9 +270,7 @@ def test_a_model_that_was_deleted(client: TestClient, headers: Headers, database
     assert client.delete(path, headers=headers).status_code == 204
 
 
-def test_lists_with_a_bad_cursor(
-    client: TestClient, headers: Headers, make_key: MakeKey
-) -> None:
+def test_lists_with_a_bad_cursor(client: TestClient, headers: Headers, make_key: MakeKey) -> None:
     """sessions-31."""
     name = create(client, headers).rpartition("/")[2]
     other = bearer(make_key(workspace_name="other"))
