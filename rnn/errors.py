@@ -31,6 +31,10 @@ class CheckpointError(RnnError):
     """A checkpoint or a model on disk is missing, torn, changed or of an unknown format."""
 
 
+class LiveStateError(RnnError):
+    """The state of a session is damaged, or of another network or format."""
+
+
 class DivergedError(RnnError):
     """The loss or a gradient stopped being finite; the last good state is kept."""
 

@@ -26,6 +26,7 @@ from service.api import (
     openapi,
     schedules,
     sentiment,
+    sessions,
     sweeps,
     workers,
 )
@@ -40,6 +41,9 @@ from service.db.engine import Database, make_engine
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
 from service.registry.resolver import ModelResolver
+from service.sessions.names import Names
+from service.sessions.signing import Signer
+from service.sessions.store import SessionStore
 from service.settings import Settings
 
 # In the order in which they are tried for a path: those that answer most requests first.
@@ -47,6 +51,7 @@ ROUTERS = (
     forecasts,
     sentiment,
     generations,
+    sessions,
     jobs,
     datasets,
     models,
@@ -104,6 +109,8 @@ def create_app(settings: Settings) -> FastAPI:
 def _services(settings: Settings) -> Services:
     database = Database(make_engine(settings))
     artifacts = ArtifactStore(settings.artifact_dir)
+    signer = Signer(settings.artifact_dir)
+    names = Names(signer)
     return Services(
         settings=settings,
         database=database,
@@ -120,6 +127,9 @@ def _services(settings: Settings) -> Services:
             log_level=settings.log_level,
         ),
         models=ModelResolver(database, artifacts),
+        signer=signer,
+        names=names,
+        sessions=SessionStore(settings.redis_url.get_secret_value(), names),
         news=News(settings.database_url.get_secret_value()),
         disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),
         file_work=CapacityLimiter(FILES_AT_ONCE),
@@ -139,5 +149,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.news.close()
         await asyncio.to_thread(services.news.stop)
         await services.engine.stop()
+        await services.sessions.close()
         services.waker.close()
         services.database.close()

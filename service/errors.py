@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rnn.errors import ConfigError, DataTooSmallError, InputMismatchError, RnnError
+from rnn.errors import (
+    ConfigError,
+    DataTooSmallError,
+    InputMismatchError,
+    LiveStateError,
+    RnnError,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,10 @@ class ConflictError(ServiceError):
     problem, title, status = "conflict", "The state of the resource does not allow this", 409
 
 
+class GoneError(ServiceError):
+    problem, title, status = "gone", "The resource is no longer there", 410
+
+
 class IdempotencyInProgressError(ServiceError):
     problem, title, status = "idempotency-in-progress", "The first request is still running", 409
 
@@ -153,6 +163,10 @@ class IdempotencyMismatchError(ServiceError):
     problem, title, status = "idempotency-mismatch", "The key was used for another request", 422
 
 
+class StateInvalidError(ServiceError):
+    problem, title, status = "state-invalid", "The state is not one that was given out here", 422
+
+
 class ModelInputMismatchError(ServiceError):
     problem, title, status = "model-input-mismatch", "The input does not fit the model", 422
 
@@ -202,6 +216,8 @@ def of_science(error: RnnError) -> ServiceError | None:
     match error:
         case DataTooSmallError():
             return DatasetTooSmallError(str(error))
+        case LiveStateError():
+            return StateInvalidError(str(error))
         case InputMismatchError():
             return ModelInputMismatchError(str(error), faults=_located(error))
         case ConfigError():

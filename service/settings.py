@@ -128,6 +128,19 @@ class Settings(BaseSettings):
     max_decode_slots: int = Field(64, ge=1, description="Texts generated at the same time.")
     max_result_bytes: int = Field(16 * 2**30, ge=1024, description="Of one batch prediction.")
 
+    # Live sessions
+    session_ttl_seconds: int = Field(
+        3_600, ge=1, description="Of a session that asks for none; each step begins it anew."
+    )
+    max_session_ttl_seconds: int = Field(7 * 24 * 3_600, ge=1)
+    max_sessions: int = Field(1_000, ge=1, description="For each workspace.")
+    max_session_snapshots: int = Field(
+        8, ge=1, description="Of one session; the oldest makes room for another one."
+    )
+    max_session_answer_bytes: int = Field(
+        2**20, ge=1024, description="To one step; it is kept, to be given again."
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("allowed_hosts", mode="before")

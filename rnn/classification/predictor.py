@@ -16,6 +16,7 @@ from rnn.classification.padding import pad_tokens
 from rnn.classification.reading import Reader
 from rnn.config import ClassificationConfig
 from rnn.runner import make_runner
+from rnn.tokenizers import EncodedText
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +37,9 @@ class Classifier:
 
     Args:
         temperature: the scores are divided by it (`rnn.classification.calibration`).
+
+    Attributes:
+        reader: encodes texts.
     """
 
     def __init__(
@@ -54,16 +58,21 @@ class Classifier:
         self._runner = make_runner(
             network.stack, embedding_vd=network.embedding.weight if whole else None
         )
-        self._reader = reader
+        self.reader = reader
         self._device = next(network.parameters()).device
 
-    @torch.inference_mode()
     def classify(self, texts: Sequence[str]) -> ClassificationResult:
         """Probabilities of each label, in the order of `labels`. Texts of similar length share a
         batch; the order of the answers is that of the texts."""
         data = self.config.data
-        encoded = self._reader.encode(texts, max_tokens=data.max_tokens, truncation=data.truncation)
-        probabilities_bc = np.empty((len(texts), len(self.labels)))
+        return self.classify_encoded(
+            self.reader.encode(texts, max_tokens=data.max_tokens, truncation=data.truncation)
+        )
+
+    @torch.inference_mode()
+    def classify_encoded(self, encoded: Sequence[EncodedText]) -> ClassificationResult:
+        """Likewise, of texts as the reader encodes them."""
+        probabilities_bc = np.empty((len(encoded), len(self.labels)))
         by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].tokens))
         for start in range(0, len(by_length), _ROWS_PER_BATCH):
             rows = by_length[start : start + _ROWS_PER_BATCH]

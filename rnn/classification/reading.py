@@ -49,6 +49,23 @@ class TextReader:
             for text in texts
         ]
 
+    @property
+    def unknown_token(self) -> int | None:
+        return self._tokenizer.unknown_token
+
+    @property
+    def nothing(self) -> Sequence[int]:
+        """Stands for a text without tokens."""
+        return self._tokenizer.encode(_LINE_BREAK)
+
+    def tokens(self, text: str) -> list[int]:
+        """All tokens of one text; the empty text has none."""
+        return self._tokenizer.encode(text)
+
+    def settled(self, text: str) -> int:
+        """How many first characters may be encoded by themselves, whatever follows the text."""
+        return self._tokenizer.settled(text)
+
 
 Reader: TypeAlias = WordTokenizer | TextReader
 

@@ -20,7 +20,7 @@ from rnn.forecasting.covariates import SeriesCovariates, check_covariates, join_
 from rnn.forecasting.decoding import Decoder
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.reach import check_reach
-from rnn.forecasting.windows import SeriesWindows, WindowShape
+from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowShape
 
 FloatArray = NDArray[np.float64]
 
@@ -97,10 +97,20 @@ class Forecaster:
     def _forecast(
         self, examples: SeriesExamples, horizon: int, quantiles: Sequence[float]
     ) -> ForecastResult:
-        shape = self._shape
-        if self.config.architecture.decoding == "recursive":
-            shape = replace(shape, horizon=horizon)
-        coded = code_windows(SeriesWindows(examples, shape).ends(), shape)
+        windows = SeriesWindows(examples, self.shape(horizon)).ends()
+        return self.forecast_windows(windows, horizon, quantiles)
+
+    def shape(self, horizon: int) -> WindowShape:
+        """What windows hold for a forecast that goes so far."""
+        recursive = self.config.architecture.decoding == "recursive"
+        return replace(self._shape, horizon=horizon) if recursive else self._shape
+
+    @torch.inference_mode()
+    def forecast_windows(
+        self, windows: WindowBatch, horizon: int, quantiles: Sequence[float]
+    ) -> ForecastResult:
+        """Likewise, of windows in the shape for the horizon, both checked before."""
+        coded = code_windows(windows, self.shape(horizon))
         found = self._decoder.forecast(coded, quantiles)
         quantiles_bhq = found.quantiles_bhq
         if self._conformal is not None:

@@ -1,5 +1,6 @@
 """Brings each window of a series to a common size, so that one network serves any unit."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,13 +70,62 @@ def deviation_so_far(values: FloatArray) -> FloatArray:
     # Distances from a value of the series lose nothing to its level; their squares must not
     # overflow.
     distance = np.where(observed, values - values[observed.argmax()], 0.0)
-    largest = float(np.abs(distance).max()) or 1.0
-    distance /= largest
+    unit = _unit(float(np.abs(distance).max()))
+    distance /= unit
     count = np.maximum(_running_sum(observed), 1)
     mean = _running_sum(distance) / count
     variance = np.maximum(_running_sum(distance**2) / count - mean**2, 0)
-    deviation: FloatArray = largest * np.sqrt(variance)
+    deviation: FloatArray = unit * np.sqrt(variance)
     return deviation
+
+
+@dataclass(frozen=True)
+class RunningDeviation:
+    """`deviation_so_far` of a series that comes in pieces: the same number, to the last bit.
+
+    Attributes:
+        count: of observed values.
+        origin: the first of them; NaN before it.
+        largest: distance of one from it.
+        total, squares: sums of distances and of their squares, in the unit of the largest.
+    """
+
+    count: int = 0
+    origin: float = math.nan
+    largest: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def extended(self, values: FloatArray) -> "RunningDeviation":
+        """With further values [T] of the series; NaN: not observed."""
+        observed = values[~np.isnan(values)]
+        if not len(observed):
+            return self
+        origin = self.origin if self.count else float(observed[0])
+        distance = observed - origin
+        largest = max(self.largest, float(np.abs(distance).max()))
+        unit = _unit(largest)
+        distance /= unit
+        shrunk = _unit(self.largest) / unit if self.largest else 1.0
+        return RunningDeviation(
+            self.count + len(observed),
+            origin,
+            largest,
+            float(np.cumsum([self.total * shrunk, *distance])[-1]),
+            float(np.cumsum([self.squares * shrunk * shrunk, *distance**2])[-1]),
+        )
+
+    @property
+    def deviation(self) -> float:
+        count = max(self.count, 1)
+        mean = self.total / count
+        return _unit(self.largest) * math.sqrt(max(self.squares / count - mean * mean, 0.0))
+
+
+def _unit(largest: float) -> float:
+    """The power of two just below: to divide by it rounds nothing, so that sums in one unit are
+    those in another."""
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 1.0
 
 
 def _running_sum(values: NDArray[np.float64] | NDArray[np.bool_]) -> FloatArray:

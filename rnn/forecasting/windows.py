@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -237,7 +238,7 @@ class SeriesWindows:
             past_btp,
             known_btf,
             np.full((batch, len(shape.static)), np.nan) if static is None else static[series_b],
-            self._time_features(series_b, position_bt),
+            time_features(shape, [self.examples.starts[index] for index in series_b], position_bt),
         )
 
     def ends(self) -> WindowBatch:
@@ -253,20 +254,25 @@ class SeriesWindows:
             if len(before):
                 history_bt[row, 0] = last_observed(before[None, :])[0]
 
-    def _time_features(self, series_b: IntArray, position_bt: IntArray) -> FloatArray:
-        features = []
-        if self.shape.frequency is not None:
-            starts = []
-            for index in series_b:
-                start = self.examples.starts[index]
-                assert start is not None, "checked at the beginning"
-                starts.append(start)
-            features.append(calendar_features(starts, position_bt, self.shape.frequency))
-        if self.shape.age:
-            # A series of hundred timesteps and one of ten thousand both stay within a few units.
-            age_bt = np.log10(2.0 + np.maximum(position_bt, 0))
-            features.append(age_bt[:, :, None])
-        return np.concatenate([np.zeros((*position_bt.shape, 0)), *features], axis=2)
+
+def time_features(
+    shape: WindowShape, starts_b: Sequence[datetime | None], position_bt: IntArray
+) -> FloatArray:
+    """[B, T, time features] of timesteps at positions in their series.
+
+    Args:
+        starts_b: time of position 0 of each row; not None where the calendar is read.
+    """
+    features = []
+    if shape.frequency is not None:
+        starts = [start for start in starts_b if start is not None]
+        assert len(starts) == len(starts_b), "checked at the beginning"
+        features.append(calendar_features(starts, position_bt, shape.frequency))
+    if shape.age:
+        # A series of hundred timesteps and one of ten thousand both stay within a few units.
+        age_bt = np.log10(2.0 + np.maximum(position_bt, 0))
+        features.append(age_bt[:, :, None])
+    return np.concatenate([np.zeros((*position_bt.shape, 0)), *features], axis=2)
 
 
 class WindowSampler:

@@ -46,6 +46,10 @@ class Generator:
     def vocabulary_size(self) -> int:
         return self._tokenizer.vocabulary_size
 
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        return self._tokenizer
+
     def encode(self, text: str) -> list[int]:
         """Tokens of a prompt, at least one: without any it is a line break, for a network must read
         something first."""

@@ -12,6 +12,8 @@ from tokenizers.trainers import BpeTrainer
 
 from rnn.tokenizers.byte import Utf8Decoder
 
+_CONTRACTION = 3  # characters of the longest one
+
 
 class BpeTokenizer:
     """Sequences of bytes that come together often (Sennrich et al. 2016, "Neural Machine
@@ -76,6 +78,18 @@ class BpeTokenizer:
 
     def decoder(self, prompt: str = "") -> "BpeDecoder":  # noqa: ARG002  # spaces are in the pieces
         return BpeDecoder(self._bytes)
+
+    def settled(self, text: str) -> int:
+        """Pieces are merged within the words of the pre-tokenizer's expression alone. A word is as
+        it is once it is followed by a character, and one that begins with an apostrophe, which may
+        be a contraction such as 'll, by as many as that can have."""
+        settled = 0
+        for _, (start, end) in self._tokenizer.pre_tokenizer.pre_tokenize_str(text):
+            known = start + _CONTRACTION if text[start] == "'" else 0
+            if max(end + 1, known) > len(text):
+                break
+            settled = end
+        return settled
 
 
 class BpeDecoder:

@@ -35,3 +35,6 @@ class ByteTokenizer:
 
     def decoder(self, prompt: str = "") -> Utf8Decoder:  # noqa: ARG002  # bytes join as they are
         return Utf8Decoder()
+
+    def settled(self, text: str) -> int:
+        return len(text)

@@ -46,6 +46,9 @@ class CharacterTokenizer:
     def decoder(self, prompt: str = "") -> "CharacterDecoder":  # noqa: ARG002  # they join as they are
         return CharacterDecoder(self._characters)
 
+    def settled(self, text: str) -> int:
+        return len(text)
+
 
 class CharacterDecoder:
     def __init__(self, characters: Sequence[str]) -> None:

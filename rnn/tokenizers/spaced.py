@@ -57,6 +57,10 @@ class SpacedWordTokenizer:
         begun = bool(prompt) and not prompt[-1].isspace()
         return SpacedWordDecoder(self._words, begun=begun)
 
+    def settled(self, text: str) -> int:
+        """Words end with white space."""
+        return next((at for at in range(len(text), 0, -1) if text[at - 1].isspace()), 0)
+
 
 class SpacedWordDecoder:
     """Joins words with spaces and line breaks.

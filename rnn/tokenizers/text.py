@@ -33,3 +33,8 @@ class TextTokenizer(Protocol):
     def decoder(self, prompt: str = "") -> TextDecoder:
         """A new decoder for the tokens that follow a prompt."""
         ...
+
+    def settled(self, text: str) -> int:
+        """How many first characters may be encoded by themselves, whatever follows the text: their
+        tokens and those of the rest are the tokens of the whole."""
+        ...

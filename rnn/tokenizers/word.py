@@ -1,6 +1,8 @@
 """Words as tokens of texts that are classified."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from unicodedata import category, combining, normalize
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -19,6 +21,9 @@ _TEXTS_AT_ONCE = 1_000  # their offsets and masks are held while they are encode
 
 class WordTokenizer:
     """Lower-cased words and punctuation marks; token 0 is padding, token 1 an unknown word."""
+
+    unknown_token = UNKNOWN_TOKEN
+    nothing: Sequence[int] = (UNKNOWN_TOKEN,)  # stands for a text without words
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -71,3 +76,27 @@ class WordTokenizer:
                 list(texts[start : start + _TEXTS_AT_ONCE]), add_special_tokens=False
             )
         ]
+
+    def tokens(self, text: str) -> list[int]:
+        """All tokens of one text; a text without words has none."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def settled(self, text: str) -> int:
+        """How many first characters may be encoded by themselves, whatever follows the text.
+
+        White space ends a word. Without it, all words but the last are as they are if the last
+        begins with a character that cannot be joined with what is before it.
+        """
+        spaced = max(text.rfind(space) for space in " \t\n\r") + 1
+        words = self._tokenizer.encode(text[spaced:], add_special_tokens=False).offsets
+        for (_, end), (start, _) in reversed(list(pairwise(words))):
+            if end <= start and _stands_alone(text[spaced + start]):
+                return spaced + start
+        return spaced
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether what it is normalised to begins with no mark of the character before it."""
+    first = normalize("NFKC", character)[0]
+    return not combining(first) and category(first)[0] != "M"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # for the checker alone: a route module imports the parts tha
     from service.inference.engine import Engine
     from service.jobs.wake import Waker
     from service.registry.resolver import ModelResolver
+    from service.sessions.names import Names
+    from service.sessions.signing import Signer
+    from service.sessions.store import SessionStore
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Services:
     waker: Waker
     engine: Engine
     models: ModelResolver
+    signer: Signer
+    names: Names  # of sessions
+    sessions: SessionStore
     news: News
     disk: DiskWatch
     file_work: CapacityLimiter  # for threads that read whole files: the others stay free

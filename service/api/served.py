@@ -11,16 +11,22 @@ from service.errors import ModelTaskMismatchError
 from service.inference.requests import Network, ServedVersion
 
 
-async def served_version(
-    services: Services, subject: Subject, reference: str, task: str
-) -> ServedVersion:
-    """The version that a reference stands for, which must have been trained for `task`."""
+async def find_version(services: Services, subject: Subject, reference: str) -> ServedVersion:
+    """The version that a reference stands for."""
     version = services.models.kept(subject.workspace_id, reference)
     if version is None:
         found = await run_in_threadpool(services.models.find, subject.workspace_id, reference)
         version, before = found
         if before is not None:
             services.engine.replaced(before.sha256)
+    return version
+
+
+async def served_version(
+    services: Services, subject: Subject, reference: str, task: str
+) -> ServedVersion:
+    """The version that a reference stands for, which must have been trained for `task`."""
+    version = await find_version(services, subject, reference)
     if version.task != task:
         raise ModelTaskMismatchError(
             f"The model {version.name!r} was trained for {version.task}, this route is for {task}."

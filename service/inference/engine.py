@@ -20,7 +20,9 @@ import numpy as np
 from rnn.forecasting.covariates import SeriesCovariates
 from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError
+from service.inference.live_requests import LiveAnswer, LiveRequest
 from service.inference.messages import (
+    Advance,
     Cancel,
     Classify,
     Done,
@@ -191,6 +193,14 @@ class Engine:
                     yield event
             finally:
                 self._forget(number)
+
+    async def advance(self, version: ServedVersion, step: LiveRequest) -> LiveAnswer:
+        """One step of a session: the state is in the request, the next one in the answer."""
+        with self._admitted():
+            found: LiveAnswer = await self._ask(
+                lambda number: Advance(number, version.network, step)
+            )
+            return found
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from msgspec import Struct, msgpack
 from rnn.errors import RnnError
 from rnn.forecasting.covariates import SeriesCovariates
 from service.errors import Fault, ServiceError, of_science
+from service.inference.live_requests import LiveAnswer, LiveRequest
 from service.inference.requests import (
     Classifications,
     Forecasts,
@@ -62,6 +63,14 @@ class Generate(Struct, frozen=True, tag=True):
     request: GenerationRequest
 
 
+class Advance(Struct, frozen=True, tag=True):
+    """Asks for the `LiveAnswer` to one step of a session."""
+
+    id: int
+    network: Network
+    step: LiveRequest
+
+
 class Warm(Struct, frozen=True, tag=True):
     """Asks for a network to be loaded."""
 
@@ -89,7 +98,7 @@ class Done(Struct, frozen=True, tag=True):
     """The answer to all but `Generate`."""
 
     id: int
-    answer: Forecasts | Classifications | None
+    answer: Forecasts | Classifications | LiveAnswer | None
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -125,7 +134,7 @@ class Told(Struct, frozen=True, tag=True):
     rows: int
 
 
-Request: TypeAlias = Forecast | Classify | Generate | Warm
+Request: TypeAlias = Forecast | Classify | Generate | Advance | Warm
 ToEngine: TypeAlias = Request | Cancel | Replaced
 FromEngine: TypeAlias = Ready | Done | Failed | Told
 

@@ -8,9 +8,10 @@ import argparse
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 
@@ -23,8 +24,10 @@ from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
 from service.inference.channel import Channel, ClosedError
 from service.inference.decode import Decoder
 from service.inference.generation import Generation
+from service.inference.live import advance_in_turns
 from service.inference.loaded import LoadedModels, Model
 from service.inference.messages import (
+    Advance,
     Cancel,
     Classify,
     Done,
@@ -44,6 +47,8 @@ from service.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
+Turns: TypeAlias = Generator[None, None, Any]
+
 
 class Limits(NamedTuple):
     threads: int
@@ -58,6 +63,7 @@ class _Asked:
 
     request: Request
     generation: Generation | None = None
+    turns: Turns | None = None
     unfinished: int = 0  # texts
     over: bool = False  # answered or cancelled
 
@@ -70,6 +76,7 @@ class EngineLoop:
     limits: Limits
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _batcher: Batcher[_Asked] = field(default_factory=Batcher)
+    _turns: deque[_Asked] = field(default_factory=deque)
     _outbox: list[FromEngine] = field(default_factory=list)
     _told_rows: int = 0
 
@@ -95,14 +102,18 @@ class EngineLoop:
             self.channel.close()
 
     def _round(self) -> None:
-        """Takes in what has come; one batch of rows, one step of every text."""
-        for message in self.channel.receive(wait=not (self._batcher.busy or self._decoder.busy)):
+        """Takes in what has come; then one batch of rows, one turn of a session, one step of every
+        text."""
+        idle = not (self._batcher.busy or self._turns or self._decoder.busy)
+        for message in self.channel.receive(wait=idle):
             self._take(message)
         for asked, model in self._models.arrived():
             self._arrived(asked, model)
         if self._batcher.busy:
             for asked, answer in self._batcher.turn():
                 self._settle(asked, answer)
+        if self._turns:
+            self._turn(self._turns.popleft())
         if self._decoder.busy:
             self._step()
         if self._outbox:
@@ -150,10 +161,26 @@ class EngineLoop:
                     self._batcher.add(asked, ForecastJob(request, cast(Forecaster, model)))
                 case Classify():
                     self._batcher.add(asked, ClassifyJob(request, cast(Classifier, model)))
+                case Advance():
+                    asked.turns = advance_in_turns(model, request.step)
+                    self._turns.append(asked)
                 case Warm():
                     self._settle(asked, None)
         except Exception as error:
             self._settle(asked, error)
+
+    def _turn(self, asked: _Asked) -> None:
+        if asked.over:
+            return
+        assert asked.turns is not None
+        try:
+            next(asked.turns)
+        except StopIteration as end:
+            self._settle(asked, end.value)
+        except Exception as error:
+            self._settle(asked, error)
+        else:
+            self._turns.append(asked)
 
     def _step(self) -> None:
         try:

@@ -1,0 +1,33 @@
+"""One step of a session on the engine's side: from a state to an answer with the next state."""
+
+from collections.abc import Generator
+from typing import cast
+
+from rnn.classification.predictor import Classifier
+from rnn.forecasting.predictor import Forecaster
+from rnn.generation.predictor import Generator as LanguageModel
+from service.inference import live_labels, live_series, live_texts
+from service.inference.live_requests import (
+    LabelStep,
+    LiveAnswer,
+    LiveRequest,
+    SeriesStep,
+    TextStep,
+)
+from service.inference.loaded import Model
+
+
+def advance_in_turns(model: Model, request: LiveRequest) -> Generator[None, None, LiveAnswer]:
+    """Keeps nothing: the answer's state is all that the next step needs.
+
+    Raises:
+        InputMismatchError: an input that the network cannot read.
+        LiveStateError: a state that is not one of this network.
+    """
+    match request:
+        case TextStep():
+            return (yield from live_texts.advance(cast(LanguageModel, model), request))
+        case LabelStep():
+            return live_labels.advance(cast(Classifier, model), request)
+        case SeriesStep():
+            return live_series.advance(cast(Forecaster, model), request)

@@ -1,0 +1,95 @@
+"""A step of a text that a language model reads and goes on with."""
+
+from collections.abc import Generator
+
+import torch
+
+from rnn.generation import live
+from rnn.generation.predictor import Generator as LanguageModel
+from rnn.generation.sampling import SamplingSettings
+from service.inference.decode import MIN_TEMPERATURE
+from service.inference.live_requests import NextToken, TextAnswer, TextStep
+from service.inference.requests import FinishReason
+from service.inference.stops import StopFilter
+
+TOKENS_PER_TURN = 16  # drawn before others are served
+
+
+def advance(model: LanguageModel, request: TextStep) -> Generator[None, None, TextAnswer]:
+    """Raises as `service.inference.live.advance_in_turns`."""
+    begun, network = request.state, request.network
+    text = (
+        live.from_bytes(model, begun, network) if begun else live.begin(model, request.first_seed)
+    )
+    text = yield from live.read(model, text, request.text)
+    drawn = _Drawn(model, text, request) if request.max_new_tokens else None
+    if drawn is not None:
+        while not drawn.finish_reason:
+            yield
+            drawn.go_on(TOKENS_PER_TURN)
+        text = drawn.text_so_far()
+    return TextAnswer(
+        live.to_bytes(text, network),
+        live.count(model, text),
+        "".join(drawn.pieces) if drawn else "",
+        drawn.finish_reason if drawn else None,
+        tuple(drawn.tokens) if drawn else (),
+        tuple(drawn.logprobs) if drawn else (),
+        _next_tokens(model, text, request.top) if request.top else (),
+    )
+
+
+class _Drawn:
+    """What a step draws, a piece at a time.
+
+    A stop string is no part of the text, but of what the network has read. Half a character at the
+    end comes with the next step, if that goes on.
+    """
+
+    def __init__(self, model: LanguageModel, text: live.LiveText, request: TextStep) -> None:
+        settings = SamplingSettings(
+            # Scores divided by less would overflow, and the likeliest token wins anyhow.
+            temperature=request.temperature if request.temperature >= MIN_TEMPERATURE else 0.0,
+            top_k=request.top_k,
+            top_p=request.top_p,
+            min_p=request.min_p,
+            repetition_penalty=request.repetition_penalty,
+        )
+        self.finish_reason: FinishReason | None = None
+        self.pieces: list[str] = []
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self._continuation = live.Continuation(model, text, settings, request.seed)
+        self._decoder = live.decoder(model, text)
+        self._stops = StopFilter(request.stop)
+        self._max_tokens = request.max_new_tokens
+
+    def go_on(self, tokens: int) -> None:
+        """Draws so many tokens, or until the end of what was asked for."""
+        for _ in range(tokens):
+            token, logprob = self._continuation.draw()
+            self.tokens.append(token)
+            self.logprobs.append(logprob)
+            self.pieces.append(self._stops.push(self._decoder.push(token)))
+            if self._stops.stopped:
+                self.finish_reason = "stop"
+                return
+            if len(self.tokens) == self._max_tokens:
+                self.pieces.append(self._stops.finish())
+                self.finish_reason = "length"
+                return
+
+    def text_so_far(self) -> live.LiveText:
+        return self._continuation.text()
+
+
+def _next_tokens(model: LanguageModel, text: live.LiveText, top: int) -> tuple[NextToken, ...]:
+    """The likeliest first; of equally likely ones the lower number."""
+    scores_v, _, _ = live.next_scores(model, text)
+    logprobs_v = torch.log_softmax(scores_v.float(), dim=0)
+    best = torch.sort(logprobs_v, descending=True, stable=True)
+    result = []
+    for token, logprob in zip(best.indices[:top].tolist(), best.values[:top].tolist(), strict=True):
+        decoder = live.decoder(model, text)
+        result.append(NextToken(token, decoder.push(token) + decoder.finish(), logprob))
+    return tuple(result)

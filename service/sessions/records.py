@@ -1,0 +1,83 @@
+"""A session as it is kept: what it is pinned to, where it stands, and its last answer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What does not change between two steps.
+
+    Attributes:
+        sha256: digest of the version's manifest.
+    """
+
+    model: str
+    version: int
+    task: str
+    sha256: str
+    ttl_seconds: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Pinned":
+        return cls(**json.loads(data))
+
+    def copied(self, ttl_seconds: int, metadata: Mapping[str, str]) -> "Pinned":
+        """For another session."""
+        return replace(self, ttl_seconds=ttl_seconds, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session between two steps.
+
+    Attributes:
+        seq: number of the last step; 0: there was none.
+        revision: counts the changes, so that one that was made meanwhile is noticed.
+        snapshots: how many were ever made.
+    """
+
+    workspace_id: UUID
+    id: str
+    made_at_ms: int
+    pinned: Pinned
+    seq: int
+    revision: int
+    expires_at_ms: int
+    snapshots: int
+
+    @property
+    def created_at(self) -> datetime:
+        return time_of(self.made_at_ms)
+
+    @property
+    def expires_at(self) -> datetime:
+        return time_of(self.expires_at_ms)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A session with all that a step needs.
+
+    Attributes:
+        state: what is kept of the network.
+        digest: of the last step's body.
+        answer: to it.
+    """
+
+    session: Session
+    state: bytes
+    digest: bytes
+    answer: bytes
+
+
+def time_of(milliseconds: int) -> datetime:
+    """Of milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
