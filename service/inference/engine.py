@@ -24,7 +24,12 @@ from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError, ValidationError
 from service.inference.generation import Generation
 from service.inference.loaded import LoadedModels
-from service.inference.requests import GenerationEvent, GenerationRequest, ServedVersion
+from service.inference.requests import (
+    GenerationEvent,
+    GenerationRequest,
+    PromptRead,
+    ServedVersion,
+)
 from service.inference.turns import classify_in_turns, forecast_in_turns
 
 if TYPE_CHECKING:  # the engine's thread imports torch, the server does not
@@ -87,14 +92,18 @@ class Engine:
         max_loaded: int,
         max_decode_slots: int,
         max_prompt_tokens: int,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         self.ready = False
+        self.prompt_tokens = 0  # of all prompts that were read
+        self.cached_prompt_tokens = 0  # of those: read for an earlier request
         self.models = LoadedModels(max_loaded, threads)
         self._kernels = kernels
         self._threads = threads
         self._max_concurrent = max_concurrent
         self._max_decode_slots = max_decode_slots
         self._max_prompt_tokens = max_prompt_tokens
+        self._prefix_cache_bytes = prefix_cache_bytes
         self._in_flight = 0
         self._inbox: SimpleQueue[_Work | Generation | None] = SimpleQueue()
         self._works: deque[_Work] = deque()
@@ -190,6 +199,9 @@ class Engine:
                 self._send(generation)
                 async with aclosing(generation.events()) as events:
                     async for event in events:
+                        if isinstance(event, PromptRead):
+                            self.prompt_tokens += event.tokens
+                            self.cached_prompt_tokens += event.cached_tokens
                         yield event
 
     @contextmanager
@@ -226,7 +238,9 @@ class Engine:
             from service.inference.decode import Decoder
 
             torch.set_num_threads(self._threads)
-            self._decoder = Decoder(self._max_decode_slots, self._max_prompt_tokens)
+            self._decoder = Decoder(
+                self._max_decode_slots, self._max_prompt_tokens, self._prefix_cache_bytes
+            )
             self.ready = True
             with torch.inference_mode():
                 self._serve(self._decoder)

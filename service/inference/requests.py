@@ -33,25 +33,36 @@ class GenerationRequest:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    logprobs: int | None = None  # None: tokens come without logarithmic probabilities
+    owner: str = ""  # what is kept of the prompt serves those of the same owner alone
 
 
 @dataclass(frozen=True)
 class PromptRead:
-    """The prompt is encoded and fits: generation begins. Always the first event."""
+    """The prompt is read: generation begins. Always the first event. The first `cached_tokens` of
+    the `tokens` were read for an earlier request."""
 
     tokens: int
+    cached_tokens: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made for each token, and that takes three times as long
 class TokenDrawn:
-    """One more token of text `index`; `text` is what it lets out, often less or more than it."""
+    """One more token of text `index`; `text` is what it lets out, often less or more than it.
+
+    Where they were asked for: its logarithmic probability under the network, before any setting,
+    and the likeliest tokens with theirs, best first.
+    """
 
     index: int
     token: int
-    logprob: float
     text: str
+    logprob: float | None = None
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
