@@ -124,6 +124,7 @@ def _services(settings: Settings) -> Services:
             max_loaded=settings.max_loaded_models,
             max_decode_slots=settings.max_decode_slots,
             max_prompt_tokens=settings.max_prompt_tokens,
+            prefix_cache_bytes=settings.prefix_cache_bytes,
             log_level=settings.log_level,
         ),
         models=ModelResolver(database, artifacts),

@@ -220,6 +220,8 @@ class GenerationPredictor(_TextPredictor):
             top_p=options.top_p,
             min_p=options.min_p,
             repetition_penalty=options.repetition_penalty,
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
             stop=tuple(options.stop),
             seed=options.seed + row - 1,
         )

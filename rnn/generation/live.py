@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnn.errors import LiveStateError
 from rnn.generation.predictor import Generator as Model
-from rnn.generation.sampling import SamplingSettings, sample
+from rnn.generation.sampling import SamplingSettings, make_sampler
 from rnn.live import Kept, bounded, pack, unpack
 from rnn.state import HiddenState
 from rnn.tokenizers import TextDecoder
@@ -40,8 +40,8 @@ class LiveText:
         seen_v: bool [V], the tokens that were read or drawn.
         before: the last character that was read.
         drawn: the last tokens drawn after that character, as many as may be half a character.
-        seed: of the first random number.
-        random: the random generator's state, once a token was drawn by chance.
+        seed: of the random numbers.
+        numbers: how many of them were used.
     """
 
     state: HiddenState
@@ -52,13 +52,13 @@ class LiveText:
     before: str
     drawn: tuple[int, ...]
     seed: int
-    random: NDArray[np.uint8] | None
+    numbers: int
 
 
 def begin(model: Model, seed: int) -> LiveText:
     """A text of which nothing is there."""
     seen_v = np.zeros(model.vocabulary_size, dtype=np.bool_)
-    return LiveText(model.initial_state(1), (), 0, "", seen_v, "", (), seed, None)
+    return LiveText(model.initial_state(1), (), 0, "", seen_v, "", (), seed, 0)
 
 
 def read(model: Model, live: LiveText, text: str) -> Generator[None, None, LiveText]:
@@ -107,15 +107,14 @@ class Continuation:
     ) -> None:
         """`seed` None: random numbers go on from those of the step before."""
         self._model = model
-        self._settings = settings
-        self._begin = live
-        self._random = torch.Generator()
-        if seed is not None or live.random is None:
-            self._random.manual_seed(live.seed if seed is None else seed)
-        else:
-            self._random.set_state(torch.from_numpy(live.random))
+        self._begin = live if seed is None else replace(live, seed=seed, numbers=0)
         self._scores_v, self._state, self._end = next_scores(model, live)
-        self._seen = [*np.flatnonzero(live.seen_v).tolist(), *self._end]
+        self._sampler = make_sampler(
+            [replace(settings, seed=self._begin.seed, logprobs=0)],
+            [[*np.flatnonzero(live.seen_v).tolist(), *self._end]],
+            len(live.seen_v),
+            numbers=[self._begin.numbers],
+        )
         self._tokens: list[int] = []
 
     def draw(self) -> tuple[int, float]:
@@ -128,14 +127,11 @@ class Continuation:
             last = torch.tensor(self._tokens[-1:])
             scores_bv, self._state = self._model.step(last, self._state)
             self._scores_v = scores_bv[0]
-        if not bool(torch.isfinite(self._scores_v).all()):
+        draws = self._sampler.draw(self._scores_v[None])
+        if not draws.finite_b[0]:
             raise ArithmeticError("the network's output is not finite")
-        tokens, logprobs = sample(
-            self._scores_v[None], [self._settings], [self._seen], [self._random]
-        )
-        self._tokens += tokens
-        self._seen += tokens
-        return tokens[0], logprobs[0]
+        self._tokens.append(int(draws.tokens_b[0]))
+        return self._tokens[-1], draws.logprobs[0].chosen
 
     def text(self) -> LiveText:
         """The text with what was drawn."""
@@ -150,7 +146,7 @@ class Continuation:
             pending="",
             seen_v=_with(self._begin.seen_v, new),
             drawn=(*self._begin.drawn, *self._tokens)[-_UNFINISHED:],
-            random=self._random.get_state().numpy(),
+            numbers=self._begin.numbers + len(self._tokens),
         )
 
 
@@ -162,8 +158,6 @@ def to_bytes(live: LiveText, network: str) -> bytes:
     }
     if live.state.memory_lbm is not None:
         arrays["memory_lbm"] = live.state.memory_lbm.float().cpu().numpy()
-    if live.random is not None:
-        arrays["random"] = live.random
     values = {
         "unread": list(live.unread),
         "tokens": live.tokens,
@@ -171,6 +165,7 @@ def to_bytes(live: LiveText, network: str) -> bytes:
         "before": live.before,
         "drawn": list(live.drawn),
         "seed": live.seed,
+        "numbers": live.numbers,
     }
     return pack(TASK, network, Kept(values, arrays))
 
@@ -193,9 +188,7 @@ def from_bytes(model: Model, data: bytes, network: str) -> LiveText:
         kept.text("before"),
         tuple(kept.counts("drawn", vocabulary)),
         kept.count("seed"),
-        kept.array("random", np.uint8, len(torch.Generator().get_state()))
-        if "random" in kept.arrays
-        else None,
+        kept.count("numbers"),
     )
     if len(live.unread) != min(live.tokens, 1):
         raise LiveStateError("'unread' of the state is not its last token")

@@ -23,6 +23,7 @@ from service.api.schemas.generations import (
     DrawnToken,
     GenerationAnswer,
     GenerationBody,
+    LikelyToken,
     TokenEvent,
     Usage,
 )
@@ -59,7 +60,7 @@ async def generate(
     request: Request,
 ) -> Response:
     """Continues a prompt. With `stream`: server-sent events."""
-    wanted = _wanted(body, services.settings)
+    wanted = _wanted(body, services.settings, subject)
     version = await served_version(services, subject, body.model, "text-generation")
     model = AnsweringModel(name=version.name, version=version.version)
     events = services.engine.generate(version, wanted)
@@ -67,15 +68,15 @@ async def generate(
         first = await anext(events)  # what is wrong from the start still has a status of its own
         assert isinstance(first, PromptRead)
         return StreamingResponse(
-            _stream(request, events, first.tokens, model, logprobs=body.logprobs),
+            _stream(request, events, first, model),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-    answer = await _unless_gone(request, _collect(events, wanted.n, model, logprobs=body.logprobs))
+    answer = await _unless_gone(request, _collect(events, wanted.n, model))
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-def _wanted(body: GenerationBody, settings: Settings) -> GenerationRequest:
+def _wanted(body: GenerationBody, settings: Settings, subject: Subject) -> GenerationRequest:
     """The engine's request; raises ValidationError past a limit of a field or of their product."""
     new_tokens = body.max_new_tokens or min(DEFAULT_NEW_TOKENS, settings.max_new_tokens)
     if len(body.prompt) > settings.max_text_chars:
@@ -96,8 +97,12 @@ def _wanted(body: GenerationBody, settings: Settings) -> GenerationRequest:
         top_p=body.top_p,
         min_p=body.min_p,
         repetition_penalty=body.repetition_penalty,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
         stop=tuple(body.stop),
         seed=secrets.randbelow(MAX_SEED) if body.seed is None else body.seed,
+        logprobs=body.logprobs,
+        owner=str(subject.workspace_id),
     )
 
 
@@ -107,24 +112,19 @@ def _too_large(field: str, amount: str, limit: int) -> ValidationError:
     return ValidationError(f"The request is too large: {message}.", faults=[fault])
 
 
-async def _collect(
-    events: Events, n: int, model: AnsweringModel, *, logprobs: bool
-) -> GenerationAnswer:
+async def _collect(events: Events, n: int, model: AnsweringModel) -> GenerationAnswer:
     pieces: list[list[str]] = [[] for _ in range(n)]
     drawn: list[list[DrawnToken]] = [[] for _ in range(n)]
     ends: dict[int, TextFinished] = {}
-    prompt_tokens = 0
     async with aclosing(events):
+        read = await anext(events)
+        assert isinstance(read, PromptRead)
         async for event in events:
             match event:
-                case PromptRead():
-                    prompt_tokens = event.tokens
                 case TokenDrawn():
                     pieces[event.index].append(event.text)
-                    if logprobs:
-                        drawn[event.index].append(
-                            DrawnToken(token=event.token, logprob=event.logprob)
-                        )
+                    if event.logprob is not None:
+                        drawn[event.index].append(_drawn(event, event.logprob))
                 case TextFinished():
                     pieces[event.index].append(event.text)
                     ends[event.index] = event
@@ -135,21 +135,29 @@ async def _collect(
                 index=index,
                 text="".join(pieces[index]),
                 finish_reason=ends[index].finish_reason,
-                logprobs=drawn[index] if logprobs else None,
+                logprobs=drawn[index] or None,
             )
             for index in range(n)
         ],
-        usage=_usage(prompt_tokens, ends),
+        usage=_usage(read, ends),
     )
 
 
-def _usage(prompt_tokens: int, ends: dict[int, TextFinished]) -> Usage:
-    completion_tokens = sum(end.tokens for end in ends.values())
-    return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+def _drawn(event: TokenDrawn, logprob: float) -> DrawnToken:
+    likeliest = [LikelyToken(token=token, logprob=each) for token, each in event.likeliest]
+    return DrawnToken(token=event.token, logprob=logprob, likeliest=likeliest)
+
+
+def _usage(read: PromptRead, ends: dict[int, TextFinished]) -> Usage:
+    return Usage(
+        prompt_tokens=read.tokens,
+        cached_tokens=read.cached_tokens,
+        completion_tokens=sum(end.tokens for end in ends.values()),
+    )
 
 
 async def _stream(
-    request: Request, events: Events, prompt_tokens: int, model: AnsweringModel, *, logprobs: bool
+    request: Request, events: Events, read: PromptRead, model: AnsweringModel
 ) -> AsyncGenerator[bytes, None]:
     """Server-sent events. Ended by the client's going away: `events` is closed, rows are freed."""
     ends: dict[int, TextFinished] = {}
@@ -157,8 +165,9 @@ async def _stream(
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TokenDrawn):
-                    if logprobs:
-                        yield _sse("token", TokenEvent(**vars(event)))
+                    if event.logprob is not None:
+                        told = _drawn(event, event.logprob).model_dump()
+                        yield _sse("token", TokenEvent(index=event.index, text=event.text, **told))
                     elif event.text:
                         yield _sse("token", TokenEvent(index=event.index, text=event.text))
                 elif isinstance(event, TextFinished):
@@ -182,7 +191,7 @@ async def _stream(
                     ChoiceEnd(index=index, finish_reason=end.finish_reason)
                     for index, end in sorted(ends.items())
                 ],
-                usage=_usage(prompt_tokens, ends),
+                usage=_usage(read, ends),
             ),
         )
 

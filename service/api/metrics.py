@@ -1,4 +1,4 @@
-"""`/metrics`: jobs and alarms of the whole machine, for Prometheus."""
+"""`/metrics`: jobs and alarms of the whole machine, prompts of this process, for Prometheus."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,7 +6,12 @@ from typing import Annotated
 
 from fastapi import Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -15,6 +20,7 @@ from service.api.alarms import alarms_now
 from service.api.deps import ServicesDep
 from service.api.routing import produces, protected_router, requires
 from service.auth.subjects import Scope, Subject
+from service.inference.engine import Engine
 from service.jobs.statistics import Statistics, count_jobs
 
 router = protected_router("/metrics", tags=["metrics"])
@@ -28,16 +34,17 @@ def get_metrics(
 ) -> Response:
     """Figures in the text format of Prometheus."""
     with services.database.transaction() as db:
-        figures = _Figures(count_jobs(db), alarms_now(db, services))
+        figures = _Figures(count_jobs(db), alarms_now(db, services), services.engine)
     registry = CollectorRegistry()
     registry.register(figures)
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 class _Figures(Collector):
-    def __init__(self, statistics: Statistics, alarms: list[Alarm]) -> None:
+    def __init__(self, statistics: Statistics, alarms: list[Alarm], engine: Engine) -> None:
         self._statistics = statistics
         self._alarms = alarms
+        self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
         found = self._statistics
@@ -66,3 +73,13 @@ class _Figures(Collector):
         for kind in AlarmKind:
             alarms.add_metric([kind], counts[kind])
         yield alarms
+        yield CounterMetricFamily(
+            "reprise_prefix_cache_queries",
+            "Tokens of the prompts that this process has read.",
+            self._engine.prompt_tokens,
+        )
+        yield CounterMetricFamily(
+            "reprise_prefix_cache_hits",
+            "Of those, tokens that were read for an earlier request.",
+            self._engine.cached_prompt_tokens,
+        )

@@ -1,117 +1,95 @@
 """Continuous batching of text generation: at every step texts join, advance together and leave.
 
 A recurrent state has a fixed size, so joining is a concatenation and leaving is an index. Every
-row has its own settings, random generator, decoder and stop strings: what it draws does not depend
+row has its own settings, random numbers, decoder and stop strings: what it draws does not depend
 on its neighbours. All of it runs on the engine's thread.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnn.generation.predictor import Generator
-from rnn.generation.sampling import SamplingSettings, sample
+from rnn.generation.sampling import Sampler, make_sampler
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
 from service.inference.generation import Generation
-from service.inference.requests import (
-    FinishReason,
-    GenerationEvent,
-    PromptRead,
-    TextFinished,
-    TokenDrawn,
-)
-from service.inference.stops import StopFilter
+from service.inference.prefix_cache import Prefix, PrefixCache, Snapshot, prefixes
+from service.inference.requests import PromptRead
+from service.inference.texts import Outbox, Text, sampling_settings
 
 PREFILL_TOKENS = 512  # of all prompts together between two steps, so that a long one stalls nobody
-MIN_TEMPERATURE = 1e-4
-
-
-class _Row:
-    """One text being generated."""
-
-    def __init__(self, generation: Generation, index: int, prompt: list[int]) -> None:
-        request = generation.request
-        self.generation = generation
-        self.settings = SamplingSettings(
-            # Scores divided by less would overflow, and the likeliest token wins anyhow.
-            temperature=request.temperature if request.temperature >= MIN_TEMPERATURE else 0.0,
-            top_k=request.top_k,
-            top_p=request.top_p,
-            min_p=request.min_p,
-            repetition_penalty=request.repetition_penalty,
-        )
-        self.last = prompt[-1]
-        self.seen = list(dict.fromkeys(prompt))  # all that the repetition penalty needs to know
-        self.random = torch.Generator().manual_seed(request.seed + index)
-        self._index = index
-        self._decoder = generation.model.decoder(request.prompt)
-        self._stops = StopFilter(request.stop)
-        self._tokens = 0
-
-    def take(self, token: int, logprob: float) -> list[GenerationEvent]:
-        """Appends a token; a last TextFinished says that the text is complete."""
-        self.last = token
-        if token not in self.seen:
-            self.seen.append(token)
-        self._tokens += 1
-        text = self._stops.push(self._decoder.push(token))
-        events: list[GenerationEvent] = [TokenDrawn(self._index, token, logprob, text)]
-        if self._stops.stopped:
-            events.append(TextFinished(self._index, "", "stop", self._tokens))
-        elif self._tokens == self.generation.request.max_new_tokens:
-            rest = self._stops.push(self._decoder.finish()) + self._stops.finish()
-            reason: FinishReason = "stop" if self._stops.stopped else "length"
-            events.append(TextFinished(self._index, rest, reason, self._tokens))
-        return events
 
 
 @dataclass(eq=False)
 class _Prompt:
-    """A prompt being read, a piece between two steps; its rows wait for the end of it."""
+    """A prompt being read; its texts wait for the end of it.
+
+    It is read from one of its prefixes to the next. Where they end does not depend on what was read
+    before nor on who reads beside it, so neither do the numbers.
+    """
 
     generation: Generation
     tokens: list[int]
-    rows: list[_Row]
-    state: HiddenState
-    read: int = 0
+    texts: list[Text]
+    prefixes: list[Prefix]
+    read: int = 0  # of the tokens
+    cached: int = 0  # of those read
+    snapshot: Snapshot | None = None  # after them
+
+    @property
+    def complete(self) -> bool:
+        return self.read == len(self.tokens)
 
 
 @dataclass(eq=False)
 class _Batch:
-    """The texts of one network, row by row beside their hidden states."""
+    """The texts of one network, row by row beside their hidden states.
+
+    Attributes:
+        last_b: the token that each text ends with, not yet read.
+    """
 
     model: Generator
-    rows: list[_Row] = field(default_factory=list)
-    state: HiddenState | None = None
+    texts: list[Text]
+    sampler: Sampler
+    state: HiddenState
+    last_b: NDArray[np.int64]
 
     def keep(self, wanted: list[int]) -> None:
-        if self.state is not None and len(wanted) < len(self.rows):
-            self.rows = [self.rows[i] for i in wanted]
-            self.state = self.state.select(wanted) if wanted else None
+        if len(wanted) < len(self.texts):
+            self.texts = [self.texts[i] for i in wanted]
+            self.sampler = self.sampler.select(wanted)
+            self.state = self.state.select(wanted)
+            self.last_b = self.last_b[wanted]
 
-    def join(self, rows: list[_Row], state: HiddenState) -> None:
-        self.state = state if self.state is None else HiddenState.cat([self.state, state])
-        self.rows = self.rows + rows
+    def join(self, other: "_Batch") -> None:
+        self.texts = self.texts + other.texts
+        self.sampler = Sampler.cat([self.sampler, other.sampler])
+        self.state = HiddenState.cat([self.state, other.state])
+        self.last_b = np.concatenate([self.last_b, other.last_b])
 
 
 class Decoder:
     """All texts being generated, of all networks, in at most `slots` rows."""
 
-    def __init__(self, slots: int, max_prompt_tokens: int) -> None:
+    def __init__(self, slots: int, max_prompt_tokens: int, prefix_cache_bytes: int = 0) -> None:
         self._slots = slots
         self._max_prompt_tokens = max_prompt_tokens
+        self._cache = PrefixCache(prefix_cache_bytes)
         self._waiting: deque[Generation] = deque()
         self._prompts: deque[_Prompt] = deque()
         self._batches: dict[int, _Batch] = {}
-        self._outbox: list[tuple[Generation, GenerationEvent | Exception]] = []
+        self._outbox: Outbox = []
 
     @property
     def rows(self) -> int:
         """Slots in use."""
-        return sum(map(len, self._held_rows()))
+        return sum(map(len, self._held_texts()))
 
     @property
     def busy(self) -> bool:
@@ -120,7 +98,7 @@ class Decoder:
     def add(self, generation: Generation) -> None:
         self._waiting.append(generation)
 
-    def turn(self) -> list[tuple[Generation, GenerationEvent | Exception]]:
+    def turn(self) -> Outbox:
         """Leave, join, one step of every network; returns what there is to tell, in order."""
         self._drop_cancelled()
         self._admit()
@@ -131,9 +109,9 @@ class Decoder:
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def fail_all(self, error: Exception) -> list[tuple[Generation, GenerationEvent | Exception]]:
+    def fail_all(self, error: Exception) -> Outbox:
         """Forgets everything; returns what the broken turn had to tell, then the errors."""
-        held = [row.generation for rows in self._held_rows() for row in rows]
+        held = [text.generation for texts in self._held_texts() for text in texts]
         for generation in [*self._waiting, *held]:
             self._fail(generation, error)
         self._waiting.clear()
@@ -142,19 +120,19 @@ class Decoder:
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def _held_rows(self) -> list[list[_Row]]:
-        prompts = [prompt.rows for prompt in self._prompts]
-        return prompts + [batch.rows for batch in self._batches.values()]
+    def _held_texts(self) -> list[list[Text]]:
+        prompts = [prompt.texts for prompt in self._prompts]
+        return prompts + [batch.texts for batch in self._batches.values()]
 
     def _drop_cancelled(self) -> None:
         self._waiting = deque(g for g in self._waiting if not g.cancelled)
         self._prompts = deque(p for p in self._prompts if not p.generation.cancelled)
         for batch in self._batches.values():
-            batch.keep([i for i, row in enumerate(batch.rows) if not row.generation.cancelled])
+            batch.keep([i for i, text in enumerate(batch.texts) if not text.generation.cancelled])
         self._drop_empty()
 
     def _drop_empty(self) -> None:
-        self._batches = {key: batch for key, batch in self._batches.items() if batch.rows}
+        self._batches = {key: batch for key, batch in self._batches.items() if batch.texts}
 
     def _fail(self, generation: Generation, error: Exception) -> None:
         """Ends every text of a request: its rows leave at the next turn."""
@@ -168,13 +146,12 @@ class Decoder:
             generation = self._waiting.popleft()
             try:
                 tokens = self._encode(generation)
-                rows = [_Row(generation, index, tokens) for index in range(generation.request.n)]
-                state = generation.model.initial_state(1)
+                texts = [Text(generation, index) for index in range(generation.request.n)]
             except Exception as error:
                 self._fail(generation, error)
                 continue
-            self._prompts.append(_Prompt(generation, tokens, rows, state))
-            self._outbox.append((generation, PromptRead(len(tokens))))
+            known = prefixes(tokens, generation.request.owner)
+            self._prompts.append(_Prompt(generation, tokens, texts, known))
 
     def _encode(self, generation: Generation) -> list[int]:
         tokens = generation.model.encode(generation.request.prompt)
@@ -189,65 +166,85 @@ class Decoder:
         budget = PREFILL_TOKENS
         while self._prompts and budget > 0:
             prompt = self._prompts[0]
-            piece = prompt.tokens[prompt.read : prompt.read + budget]
+            before = prompt.read - prompt.cached
             try:
-                logits_v, prompt.state = prompt.generation.model.prefill(piece, prompt.state)
-                prompt.read += len(piece)
-                if prompt.read == len(prompt.tokens):
-                    self._begin(prompt, logits_v)
+                self._read_on(prompt)
+                if prompt.complete:
+                    self._begin(prompt)
             except Exception as error:
                 self._fail(prompt.generation, error)
                 self._prompts.popleft()
                 continue
-            budget -= len(piece)
-            if prompt.read == len(prompt.tokens):
+            budget -= prompt.read - prompt.cached - before
+            if prompt.complete:
                 self._prompts.popleft()
 
-    def _begin(self, prompt: _Prompt, logits_v: Tensor) -> None:
+    def _read_on(self, prompt: _Prompt) -> None:
+        """Up to the end of one more prefix, at first after the longest that was read before."""
+        model = prompt.generation.model
+        if not prompt.read:
+            found = self._cache.longest(model, prompt.prefixes)
+            if found:
+                prefix, prompt.snapshot = found
+                prompt.read = prompt.cached = prefix.tokens
+        if not prompt.complete:
+            prefix = next(prefix for prefix in prompt.prefixes if prefix.tokens > prompt.read)
+            state = prompt.snapshot.state if prompt.snapshot else model.initial_state(1)
+            piece = prompt.tokens[prompt.read : prefix.tokens]
+            prompt.snapshot = Snapshot(*model.prefill(piece, state))
+            prompt.read = prefix.tokens
+            self._cache.store(model, prefix, prompt.snapshot)
+
+    def _begin(self, prompt: _Prompt) -> None:
         """Draws the first token of each text; those that go on join their network's batch."""
-        alive = self._draw(prompt.rows, logits_v.expand(len(prompt.rows), -1))
-        if alive:
-            model = prompt.generation.model
-            state = prompt.state.select([0] * len(alive))
-            batch = self._batches.setdefault(id(model), _Batch(model))
-            batch.join([prompt.rows[i] for i in alive], state)
+        generation, snapshot, rows = prompt.generation, prompt.snapshot, len(prompt.texts)
+        assert snapshot is not None
+        read = PromptRead(len(prompt.tokens), prompt.cached)
+        self._outbox.append((generation, read))
+        begun = _Batch(
+            generation.model,
+            prompt.texts,
+            make_sampler(
+                [sampling_settings(generation.request, index) for index in range(rows)],
+                [prompt.tokens] * rows,
+                len(snapshot.logits_v),
+            ),
+            snapshot.state.select([0] * rows),
+            np.zeros(rows, np.int64),
+        )
+        self._draw(begun, snapshot.logits_v.expand(rows, -1))
+        if begun.texts:
+            batch = self._batches.setdefault(id(generation.model), begun)
+            if batch is not begun:
+                batch.join(begun)
 
     def _step(self, batch: _Batch) -> None:
-        assert batch.state is not None
-        tokens_b = torch.tensor([row.last for row in batch.rows])
         try:
+            tokens_b = torch.from_numpy(batch.last_b)
             logits_bv, batch.state = batch.model.step(tokens_b, batch.state)
-            alive = self._draw(batch.rows, logits_bv)
+            self._draw(batch, logits_bv)
         except Exception as error:
-            for row in batch.rows:
-                self._fail(row.generation, error)
-            alive = []
-        batch.keep(alive)
+            for text in batch.texts:
+                self._fail(text.generation, error)
+            batch.keep([])
 
-    def _draw(self, rows: list[_Row], logits_bv: Tensor) -> list[int]:
-        """One token for each row; returns the rows that go on.
+    def _draw(self, batch: _Batch, logits_bv: Tensor) -> None:
+        """One token for each row; those that are complete leave.
 
         A row whose logits are not finite, or whose token has no text, fails alone.
         """
-        for i in torch.nonzero(~torch.isfinite(logits_bv).all(dim=1)).flatten().tolist():
-            self._fail(rows[i].generation, ArithmeticError("the network's output is not finite"))
-        drawn = [i for i, row in enumerate(rows) if not row.generation.cancelled]
-        if not drawn:
-            return []
-        tokens, logprobs = sample(
-            logits_bv if len(drawn) == len(rows) else logits_bv[drawn],
-            [rows[i].settings for i in drawn],
-            [rows[i].seen for i in drawn],
-            [rows[i].random for i in drawn],
-        )
+        draws = batch.sampler.draw(logits_bv)
+        batch.last_b = draws.tokens_b
+        for row in np.flatnonzero(~draws.finite_b):
+            error = ArithmeticError("the network's output is not finite")
+            self._fail(batch.texts[row].generation, error)
         alive = []
-        for i, token, logprob in zip(drawn, tokens, logprobs, strict=True):
-            try:
-                events = rows[i].take(token, logprob)
-            except Exception as error:
-                self._fail(rows[i].generation, error)
+        for i, (text, token) in enumerate(zip(batch.texts, draws.tokens_b.tolist(), strict=True)):
+            if text.generation.cancelled:
                 continue
-            self._outbox.extend((rows[i].generation, event) for event in events)
-            if not isinstance(events[-1], TextFinished):
-                alive.append(i)
-        return alive
+            try:
+                if text.take(token, draws.logprobs.get(i), self._outbox):
+                    alive.append(i)
+            except Exception as error:
+                self._fail(text.generation, error)
+        batch.keep(alive)

@@ -45,6 +45,7 @@ from service.inference.requests import (
     GenerationEvent,
     GenerationRequest,
     Network,
+    PromptRead,
     ServedVersion,
     TextFinished,
 )
@@ -90,10 +91,13 @@ class Engine:
         max_loaded: int,
         max_decode_slots: int,
         max_prompt_tokens: int,
+        prefix_cache_bytes: int,
         log_level: str,
     ) -> None:
         self.ready = False
         self.decode_rows = 0  # texts being generated now
+        self.prompt_tokens = 0  # of all prompts that were read
+        self.cached_prompt_tokens = 0  # of those: read for an earlier request
         self._kernels = kernels
         self._max_concurrent = max_concurrent
         self._arguments = [
@@ -101,6 +105,7 @@ class Engine:
             *("--threads", str(threads), "--max-loaded", str(max_loaded)),
             *("--max-decode-slots", str(max_decode_slots)),
             *("--max-prompt-tokens", str(max_prompt_tokens)),
+            *("--prefix-cache-bytes", str(prefix_cache_bytes)),
         ]
         self._in_flight = 0
         self._ids = count(1)
@@ -187,10 +192,16 @@ class Engine:
             try:
                 while unfinished:
                     event = await arrived.get()
-                    if isinstance(event, Exception):
-                        raise event
-                    unfinished -= isinstance(event, TextFinished)
+                    match event:
+                        case Exception():
+                            raise event
+                        case PromptRead():
+                            self.prompt_tokens += event.tokens
+                            self.cached_prompt_tokens += event.cached_tokens
+                        case TextFinished():
+                            unfinished -= 1
                     yield event
+                self._waiting.pop(number, None)
             finally:
                 self._forget(number)
 

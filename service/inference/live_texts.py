@@ -7,7 +7,6 @@ import torch
 from rnn.generation import live
 from rnn.generation.predictor import Generator as LanguageModel
 from rnn.generation.sampling import SamplingSettings
-from service.inference.decode import MIN_TEMPERATURE
 from service.inference.live_requests import NextToken, TextAnswer, TextStep
 from service.inference.requests import FinishReason
 from service.inference.stops import StopFilter
@@ -48,8 +47,7 @@ class _Drawn:
 
     def __init__(self, model: LanguageModel, text: live.LiveText, request: TextStep) -> None:
         settings = SamplingSettings(
-            # Scores divided by less would overflow, and the likeliest token wins anyhow.
-            temperature=request.temperature if request.temperature >= MIN_TEMPERATURE else 0.0,
+            temperature=request.temperature,
             top_k=request.top_k,
             top_p=request.top_p,
             min_p=request.min_p,

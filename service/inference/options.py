@@ -56,6 +56,18 @@ class GenerationOptions(Config):
     repetition_penalty: float = Field(
         1.0, ge=0.1, le=10, description="Above 1: tokens that were there become less likely."
     )
+    presence_penalty: float = Field(
+        0.0,
+        ge=-10,
+        le=10,
+        description="Taken from the logarithmic probability of each token of the text so far.",
+    )
+    frequency_penalty: float = Field(
+        0.0,
+        ge=-10,
+        le=10,
+        description="Taken from it for each time that the token is in the text.",
+    )
     stop: list[StopText] = Field(
         [], max_length=16, description="Each ends a text, and is not a part of it."
     )

@@ -55,6 +55,7 @@ class Limits(NamedTuple):
     max_loaded: int
     max_decode_slots: int
     max_prompt_tokens: int
+    prefix_cache_bytes: int
 
 
 @dataclass(eq=False)
@@ -85,7 +86,9 @@ class EngineLoop:
         self._models: LoadedModels[_Asked] = LoadedModels(
             limits.max_loaded, limits.threads, self.channel.wake
         )
-        self._decoder = Decoder(limits.max_decode_slots, limits.max_prompt_tokens)
+        self._decoder = Decoder(
+            limits.max_decode_slots, limits.max_prompt_tokens, limits.prefix_cache_bytes
+        )
 
     def run(self) -> None:
         """Until the other end is closed."""

@@ -47,23 +47,34 @@ class GenerationRequest:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    logprobs: int | None = None  # None: tokens come without logarithmic probabilities
+    owner: str = ""  # what is kept of the prompt serves those of the same owner alone
 
 
 class PromptRead(Struct, frozen=True, tag=True):
-    """The prompt is encoded and fits: generation begins. Always the first event."""
+    """The prompt is read: generation begins. Always the first event. The first `cached_tokens` of
+    the `tokens` were read for an earlier request."""
 
     tokens: int
+    cached_tokens: int = 0
 
 
-class TokenDrawn(Struct, frozen=True, tag=True):
-    """One more token of text `index`; `text` is what it lets out, often less or more than it."""
+class TokenDrawn(Struct, tag=True):  # not frozen: the likeliest are told after it was made
+    """One more token of text `index`; `text` is what it lets out, often less or more than it.
+
+    Where they were asked for: its logarithmic probability under the network, before any setting,
+    and the likeliest tokens with theirs, best first.
+    """
 
     index: int
     token: int
-    logprob: float
     text: str
+    logprob: float | None = None
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 class TextFinished(Struct, frozen=True, tag=True):

@@ -1,14 +1,20 @@
 """Ends a text at a stop string without ever letting a part of one out."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 
 class StopFilter:
-    """Fed pieces of a text, gives back what is sure to come before any stop string."""
+    """Fed pieces of a text, gives back what is sure to come before any stop string.
+
+    The stop string that is complete first ends the text, of several the longest. The work grows
+    with the characters that come, not with what is held back (Knuth, Morris and Pratt 1977).
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
-        self._longest = max(map(len, self._stops), default=0)
+        self._borders = tuple(map(_borders, self._stops))
+        self._begun = [0] * len(self._stops)  # how many of its characters the text ends with
         self._held = ""
         self.stopped = False
 
@@ -17,24 +23,42 @@ class StopFilter:
         if not self._stops:
             return piece
         text = self._held + piece
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            self._held = ""
-            return text[: min(found)]
-        keep = self._begun(text)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        for end, character in enumerate(piece, len(self._held) + 1):
+            complete = self._read(character)
+            if complete:
+                self.stopped = True
+                self._held = ""
+                return text[: end - complete]
+        free = len(text) - max(self._begun)
+        self._held = text[free:]
+        return text[:free]
 
     def finish(self) -> str:
         """The text held back, once no more comes."""
         held, self._held = self._held, ""
         return held
 
-    def _begun(self, text: str) -> int:
-        """How many last characters may be the beginning of a stop string."""
-        for length in range(min(self._longest - 1, len(text)), 0, -1):
-            end = text[-length:]
-            if any(stop.startswith(end) for stop in self._stops):
-                return length
-        return 0
+    def _read(self, character: str) -> int:
+        """How long the longest stop string is that this character completes; 0: none is."""
+        complete = 0
+        for index, (stop, borders) in enumerate(zip(self._stops, self._borders, strict=True)):
+            begun = self._begun[index]
+            while begun and stop[begun] != character:
+                begun = borders[begun - 1]
+            begun += stop[begun] == character
+            self._begun[index] = begun
+            if begun == len(stop):
+                complete = max(complete, begun)
+        return complete
+
+
+@lru_cache(maxsize=256)
+def _borders(stop: str) -> tuple[int, ...]:
+    """For each beginning of a stop string, how much of it its own end begins again."""
+    borders = [0]
+    for character in stop[1:]:
+        begun = borders[-1]
+        while begun and stop[begun] != character:
+            begun = borders[begun - 1]
+        borders.append(begun + (stop[begun] == character))
+    return tuple(borders)

@@ -49,25 +49,28 @@ def test_the_answer(client: TestClient, headers: dict[str, str]) -> None:
     assert choice["finish_reason"] == "length"
     assert choice["text"] == LINE[10:34]
     assert "logprobs" not in choice
-    assert answer["usage"] == {"prompt_tokens": 10, "completion_tokens": 24}
+    assert answer["usage"] == {"prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 24}
 
 
 def test_the_same_seed_is_the_same_text(client: TestClient, headers: dict[str, str]) -> None:
     """completions-09."""
     hot = {"temperature": 3.0}
-    assert ask(client, headers, **hot) == ask(client, headers, **hot)
-    assert ask(client, headers, **hot, seed=6) != ask(client, headers, **hot)
+    first = ask(client, headers, **hot)["choices"]
+    assert ask(client, headers, **hot)["choices"] == first
+    assert ask(client, headers, **hot, seed=6)["choices"] != first
     unseeded = [ask(client, headers, **hot, seed=None)["choices"][0]["text"] for _ in range(3)]
     assert len(set(unseeded)) > 1
     cold = {"temperature": 0, "seed": None}
     assert ask(client, headers, **cold) == ask(client, headers, **cold)
+    penalties = {"presence_penalty": 0.5, "frequency_penalty": 0.5}
+    assert ask(client, headers, **hot, **penalties)["choices"] != first
 
 
 def test_several_texts(client: TestClient, headers: dict[str, str]) -> None:
     answer = ask(client, headers, n=4, temperature=2.0)
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
     assert len({choice["text"] for choice in answer["choices"]}) > 1
-    assert answer["usage"] == {"prompt_tokens": 10, "completion_tokens": 4 * 24}
+    assert answer["usage"]["completion_tokens"] == 4 * 24
     assert (
         answer["choices"][2]["text"]
         == (ask(client, headers, temperature=2.0, seed=7)["choices"][0]["text"])
@@ -83,11 +86,35 @@ def test_a_stop_string_is_no_part_of_the_text(client: TestClient, headers: dict[
 
 
 def test_logprobs(client: TestClient, headers: dict[str, str]) -> None:
-    (choice,) = ask(client, headers, logprobs=True, temperature=0)["choices"]
+    (choice,) = ask(client, headers, logprobs=3, temperature=0)["choices"]
     drawn = choice["logprobs"]
     assert bytes(each["token"] for each in drawn).decode() == choice["text"]
     assert all(each["logprob"] <= 0 for each in drawn)
     assert sum(each["logprob"] for each in drawn) > -24  # it knows this line well
+    for each in drawn:
+        assert each["likeliest"][0] == {"token": each["token"], "logprob": each["logprob"]}
+        assert len(each["likeliest"]) == 3
+    (choice,) = ask(client, headers, logprobs=0, temperature=0)["choices"]
+    assert choice["logprobs"] == [{**each, "likeliest": []} for each in drawn]
+
+
+def test_a_prompt_is_read_once_and_the_answer_says_so(
+    client: TestClient, headers: dict[str, str], make_key: MakeKey, app: FastAPI
+) -> None:
+    long = LINE * 8
+    cold = ask(client, headers, prompt=long)
+    assert cold["usage"]["cached_tokens"] == 0
+    warm = ask(client, headers, prompt=long)
+    assert warm["usage"]["cached_tokens"] == warm["usage"]["prompt_tokens"] == len(long)
+    assert warm["choices"] == cold["choices"]
+    longer = ask(client, headers, prompt=long + "the quick")
+    assert longer["usage"]["cached_tokens"] == 256
+    *_, (_, done) = stream(client, headers, prompt=long)
+    assert done["usage"] == warm["usage"]
+    metrics = client.get("/metrics", headers=headers | {"Accept": "text/plain"}).text
+    queries, hits = 4 * len(long) + len("the quick"), 2 * len(long) + 256
+    assert f"reprise_prefix_cache_queries_total {float(queries)}" in metrics
+    assert f"reprise_prefix_cache_hits_total {float(hits)}" in metrics
 
 
 def test_null_is_the_default_length(client: TestClient, headers: dict[str, str]) -> None:
@@ -114,7 +141,7 @@ def test_streamed_equals_whole(
         pieces = [data["text"] for _, data in tokens if data["index"] == choice["index"]]
         assert "".join(pieces) == choice["text"]
         assert all(pieces)
-    assert done["usage"] == whole["usage"]
+    assert done["usage"] == whole["usage"] | {"cached_tokens": done["usage"]["prompt_tokens"]}
     assert done["model"] == whole["model"]
     assert done["choices"] == [
         {"index": choice["index"], "finish_reason": choice["finish_reason"]}
@@ -125,11 +152,10 @@ def test_streamed_equals_whole(
 def test_a_stream_with_logprobs_has_an_event_for_each_token(
     client: TestClient, headers: dict[str, str]
 ) -> None:
-    *tokens, _ = stream(client, headers, logprobs=True, temperature=0)
-    (whole,) = ask(client, headers, logprobs=True, temperature=0)["choices"]
-    assert [{"token": data["token"], "logprob": data["logprob"]} for _, data in tokens] == whole[
-        "logprobs"
-    ]
+    *tokens, _ = stream(client, headers, logprobs=2, temperature=0)
+    (whole,) = ask(client, headers, logprobs=2, temperature=0)["choices"]
+    told = ("token", "logprob", "likeliest")
+    assert [{name: data[name] for name in told} for _, data in tokens] == whole["logprobs"]
 
 
 def test_what_is_wrong_from_the_start_is_no_stream(
@@ -197,7 +223,10 @@ ROWS = [
     Row("completions-11 17", *INVALID, {"stop": ["a"] * 17}, location="body.stop"),
     Row("completions-11 long", *INVALID, {"stop": ["a" * 2**20]}, location="body.stop.0"),
     Row("completions-11 empty", *INVALID, {"stop": ["a", ""]}, location="body.stop.1"),
-    Row("completions-13", *INVALID, {"logprobs": 10**6}, location="body.logprobs"),
+    *(
+        Row("completions-13", *INVALID, {"logprobs": count}, location="body.logprobs")
+        for count in (10**6, 21, -1, True)
+    ),
     Row("completions-14", *INVALID, {"logit_bias": {"-1": 1}}),
     Row("completions-14 NaN", *NOT_JSON, raw=b'{"logit_bias":{"1":NaN}}'),
     Row("completions-15", *INVALID, {"prompt": ""}, location="body.prompt"),
@@ -223,11 +252,14 @@ ROWS = [
     Row("completions-39", *INVALID, {"tools": [], "function_call": "auto"}),
     Row("min_p", *INVALID, {"min_p": 1.5}, location="body.min_p"),
     Row("penalty", *INVALID, {"repetition_penalty": 0}, location="body.repetition_penalty"),
+    Row("penalty", *INVALID, {"presence_penalty": 11}, location="body.presence_penalty"),
+    Row("penalty", *INVALID, {"frequency_penalty": -11}, location="body.frequency_penalty"),
 ]
 
 
 def test_bad_inputs(client: TestClient, headers: dict[str, str]) -> None:
     """completions-40 too: the same good request after every row."""
+    ask(client, headers)  # from now on its prompt is a cached one
     check_rows(client, PATH, headers, GOOD, ROWS)
 
 

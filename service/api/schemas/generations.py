@@ -15,8 +15,12 @@ class GenerationBody(GenerationOptions):
     model: ModelReference
     prompt: str = Field(min_length=1, examples=["To be, or "])
     n: int = Field(1, ge=1, le=16, description="Texts drawn from the prompt.")
-    logprobs: bool = Field(
-        default=False, description="Also answers with each token's logarithmic probability."
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="Also answers with each token's logarithmic probability under the model, before"
+        " any setting, and with those of so many of the likeliest tokens.",
     )
     stream: bool = Field(
         default=False,
@@ -24,9 +28,13 @@ class GenerationBody(GenerationOptions):
     )
 
 
-class DrawnToken(View):
+class LikelyToken(View):
     token: int
     logprob: float
+
+
+class DrawnToken(LikelyToken):
+    likeliest: list[LikelyToken] = Field(description="Best first.")
 
 
 class Choice(View):
@@ -38,6 +46,7 @@ class Choice(View):
 
 class Usage(View):
     prompt_tokens: int
+    cached_tokens: int = Field(description="Of the prompt: read for an earlier request.")
     completion_tokens: int
 
 
@@ -48,12 +57,13 @@ class GenerationAnswer(View):
 
 
 class TokenEvent(View):
-    """Data of `event: token`. `token` and `logprob` where logprobs were asked for."""
+    """Data of `event: token`. What is not the text only where logprobs were asked for."""
 
     index: int
     text: str
     token: int | None = None
     logprob: float | None = None
+    likeliest: list[LikelyToken] | None = None
 
 
 class ChoiceEnd(View):

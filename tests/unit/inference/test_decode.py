@@ -1,8 +1,6 @@
 """The decoder turn by turn, without threads."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -10,19 +8,19 @@ from torch import Tensor
 
 from rnn.errors import InputMismatchError
 from rnn.generation.predictor import Generator
-from rnn.generation.sampling import SamplingSettings, sample
+from rnn.generation.sampling import Draws, Sampler, TokenLogprobs
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError
-from service.inference import decode
+from service.inference import decode, prefix_cache
 from service.inference.decode import Decoder
 from service.inference.generation import Generation
 from service.inference.requests import (
-    GenerationEvent,
     GenerationRequest,
     PromptRead,
     TextFinished,
     TokenDrawn,
 )
+from service.inference.texts import Outbox, Text
 
 REQUESTS = [
     GenerationRequest("the cat ", 40, seed=1),
@@ -31,14 +29,17 @@ REQUESTS = [
     GenerationRequest("x" * 700, 12, temperature=0.7, top_p=0.8, seed=3),
     GenerationRequest("zzz", 30, min_p=0.05, repetition_penalty=1.5, seed=9),
     GenerationRequest("many", 20, n=3, seed=100),
+    GenerationRequest("b", 30, presence_penalty=0.8, frequency_penalty=0.3, seed=5, logprobs=3),
 ]
 
 
 class Caller:
     """Collects what a decoder tells each generation."""
 
-    def __init__(self, slots: int = 64, max_prompt_tokens: int = 10_000) -> None:
-        self.decoder = Decoder(slots, max_prompt_tokens)
+    def __init__(
+        self, slots: int = 64, max_prompt_tokens: int = 10_000, prefix_cache_bytes: int = 0
+    ) -> None:
+        self.decoder = Decoder(slots, max_prompt_tokens, prefix_cache_bytes)
         self.events: dict[Generation, list[object]] = {}
 
     def add(self, request: GenerationRequest, model: Generator) -> Generation:
@@ -58,9 +59,9 @@ class Caller:
             self.turn()
         raise AssertionError("never done")
 
-    def tokens(self, generation: Generation, index: int = 0) -> list[tuple[int, float]]:
+    def tokens(self, generation: Generation, index: int = 0) -> list[TokenDrawn]:
         return [
-            (event.token, event.logprob)
+            event
             for event in self.events[generation]
             if isinstance(event, TokenDrawn) and event.index == index
         ]
@@ -91,10 +92,8 @@ def test_batched_equals_alone(generator: Generator) -> None:
     for request, generation in zip(REQUESTS, generations, strict=True):
         single, one = alone(request, generator)
         for index in range(request.n):
-            batched_tokens, batched_logprobs = zip(*together.tokens(generation, index), strict=True)
-            tokens, logprobs = zip(*single.tokens(one, index), strict=True)
-            assert batched_tokens == tokens, request
-            assert batched_logprobs == pytest.approx(logprobs, abs=1e-4)
+            tokens = single.tokens(one, index)
+            assert together.tokens(generation, index) == tokens, request
             assert len(tokens) == request.max_new_tokens
 
 
@@ -111,11 +110,12 @@ def test_a_long_prompt_is_read_in_pieces_and_stalls_nobody(
     request = GenerationRequest("the quick brown fox " * 10, 5, seed=4)
     whole, first = alone(request, generator)
     monkeypatch.setattr(decode, "PREFILL_TOKENS", 7)
+    monkeypatch.setattr(prefix_cache, "BLOCK_TOKENS", 7)
     caller = Caller()
     running = caller.add(GenerationRequest("a", 60, seed=1), generator)
     caller.turn()
     waiting = caller.add(request, generator)
-    for _ in range(20):  # 200 characters, 7 at a turn
+    for _ in range(28):  # 200 characters, 7 at a turn
         before = len(caller.tokens(running))
         caller.turn()
         assert len(caller.tokens(running)) == before + 1
@@ -127,7 +127,7 @@ def test_a_long_prompt_is_read_in_pieces_and_stalls_nobody(
 def test_the_events_of_a_text(generator: Generator) -> None:
     caller, generation = alone(GenerationRequest("ab", 6, seed=1), generator)
     read, *tokens, end = caller.events[generation]
-    assert read == PromptRead(2)
+    assert read == PromptRead(2, 0)
     assert len(tokens) == 6
     assert isinstance(end, TextFinished)
     assert (end.finish_reason, end.tokens) == ("length", 6)
@@ -162,12 +162,9 @@ def test_a_cancelled_text_is_gone_after_one_turn(generator: Generator) -> None:
     assert caller.text(stays) == single.text(one)
 
 
-def test_a_cancelled_prompt_gives_its_slots_back(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decode, "PREFILL_TOKENS", 1)
+def test_a_cancelled_prompt_gives_its_slots_back(generator: Generator) -> None:
     caller = Caller(slots=4)
-    reading = caller.add(GenerationRequest("long prompt", 5, n=4), generator)
+    reading = caller.add(GenerationRequest("long prompt" * 100, 5, n=4), generator)
     caller.turn()
     assert caller.decoder.rows == 4
     reading.cancelled = True
@@ -247,22 +244,20 @@ def test_a_draw_that_raises_fails_its_network_and_no_other(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the network's step was guarded: an error of the sampling failed every text there was."""
-    bad_request = GenerationRequest("a", 10, temperature=0.5, seed=1)
+    bad_request = GenerationRequest("a", 10, temperature=0.5, n=2, seed=1)
     other: Generator = copy.copy(generator)  # a network of its own to the decoder
-    draw = sample
+    draw = Sampler.draw
     calls = 0
 
-    def broken(
-        logits_bv: Tensor, settings: Sequence[SamplingSettings], *rest: Any
-    ) -> tuple[list[int], list[float]]:
+    def broken(sampler: Sampler, logits_bv: Tensor) -> Draws:
         nonlocal calls
-        if settings[0].temperature == 0.5:
+        if len(logits_bv) == bad_request.n:
             calls += 1
             if calls == fails_at:
                 raise RuntimeError("broken")
-        return draw(logits_bv, settings, *rest)
+        return draw(sampler, logits_bv)
 
-    monkeypatch.setattr(decode, "sample", broken)
+    monkeypatch.setattr(Sampler, "draw", broken)
     for fails_at in (1, 3):  # the first token, drawn when the prompt is read, and a later one
         calls = 0
         caller = Caller()
@@ -279,14 +274,14 @@ def test_a_token_that_cannot_be_taken_fails_its_own_row(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of one row's decoder or stop strings failed every text there was."""
-    take = decode._Row.take
+    take = Text.take
 
-    def broken(row: decode._Row, token: int, logprob: float) -> list[GenerationEvent]:
-        if row.generation is bad:
+    def broken(text: Text, token: int, logprobs: TokenLogprobs | None, outbox: Outbox) -> bool:
+        if text.generation is bad:
             raise RuntimeError("broken")
-        return take(row, token, logprob)
+        return take(text, token, logprobs, outbox)
 
-    monkeypatch.setattr(decode._Row, "take", broken)
+    monkeypatch.setattr(Text, "take", broken)
     caller = Caller()
     bad = caller.add(GenerationRequest("a", 10, seed=1), generator)
     good = caller.add(GenerationRequest("b", 10, seed=2), generator)

@@ -44,6 +44,7 @@ LIMITS = {
     "max_loaded": 2,
     "max_decode_slots": 16,
     "max_prompt_tokens": 1_000,
+    "prefix_cache_bytes": 2**20,
     "log_level": "INFO",
 }
 

@@ -150,14 +150,10 @@ def test_a_word_without_an_end_is_refused() -> None:
     assert live.count(model, read(model, text, " b")) > 1
 
 
-def wrong_random(text: LiveText) -> LiveText:
-    return replace(text, random=np.zeros(5, np.uint8))
-
-
 @pytest.mark.parametrize(
     "change",
     [
-        wrong_random,
+        lambda text: replace(text, numbers=-1),
         lambda text: replace(text, unread=(256,)),
         lambda text: replace(text, unread=()),
         lambda text: replace(text, drawn=(-1,)),

@@ -14,7 +14,7 @@ from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
 from rnn.events import CheckpointDue, Evaluated, Finished, StepDone
 from rnn.generation.predictor import Generator
-from rnn.generation.sampling import SamplingSettings, sample
+from rnn.generation.sampling import SamplingSettings, make_sampler
 from rnn.generation.work import GenerationWork
 from rnn.probe import Probe
 from tests.unit.rnn.generation.cases import CPU, HEADS, config
@@ -87,9 +87,9 @@ def test_what_was_learned_is_continued(
     prompt = LINE + "to plough and"
     scores_v, state = model.prefill(model.encode(prompt), model.initial_state(1))
     decoder, text = model.decoder(prompt), prompt
+    sampler = make_sampler([SamplingSettings(temperature=0)], [[]], model.vocabulary_size)
     for _ in range(12):
-        greedy = [SamplingSettings(temperature=0)]
-        [token], _ = sample(scores_v[None], greedy, [[]], [torch.Generator()])
+        [token] = sampler.draw(scores_v[None]).tokens_b.tolist()
         text += decoder.push(token)
         scores_bv, state = model.step(torch.tensor([token]), state)
         scores_v = scores_bv[0]

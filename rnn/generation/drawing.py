@@ -1,0 +1,178 @@
+"""From weights to tokens: what may be drawn, and numbers that are a function of seed and place.
+
+Every sum runs along one row, in an order that the rows beside it do not change.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores: TypeAlias = NDArray[np.float32]
+Counters: TypeAlias = NDArray[np.uint64]
+
+ALL = np.iinfo(np.int64).max  # a top_k that leaves every token in
+
+_RANKED = 64  # so many of the best tokens are sorted first, and eight times as many while in vain
+
+# Steele, Lea and Flood 2014 ("Fast splittable pseudorandom number generators"): a number of a
+# stream is a hash of its counter, which advances by the same amount each time.
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
+_UNUSED_BITS = np.uint64(11)  # a float64 holds the other 53
+_BELOW_ONE = 1 - 2.0**-53
+
+
+def first_counters(seeds: list[int], drawn: list[int]) -> Counters:
+    """Where the streams of these seeds are after so many numbers; those of neighbouring seeds begin
+    far apart."""
+    seeds_b = np.array([seed % 2**64 for seed in seeds], np.uint64)
+    return _hashed(seeds_b) + np.array(drawn, np.uint64) * _GAMMA
+
+
+def advance(counters_b: Counters) -> None:
+    """One number further, in place."""
+    counters_b += _GAMMA
+
+
+def uniform(counters_b: Counters) -> NDArray[np.float64]:
+    """The number of each stream at its counter, from 0 to below 1."""
+    numbers_b: NDArray[np.float64] = (_hashed(counters_b) >> _UNUSED_BITS) * np.float64(2.0**-53)
+    return numbers_b
+
+
+def _hashed(x: Counters) -> Counters:
+    x = (x ^ (x >> _SHIFTS[0])) * _FACTORS[0]
+    x = (x ^ (x >> _SHIFTS[1])) * _FACTORS[1]
+    return x ^ (x >> _SHIFTS[2])
+
+
+def log_softmax(scores_bv: Scores) -> Scores:
+    below_bv = below_best(scores_bv)
+    below_bv -= np.log(np.add.reduce(np.exp(below_bv), axis=1, keepdims=True))
+    return below_bv
+
+
+def below_best(scores_bv: Scores) -> Scores:
+    """Scores less the best one of their row."""
+    return scores_bv - np.maximum.reduce(scores_bv, axis=1, keepdims=True)
+
+
+def likeliest(logprobs_v: Scores, count: int) -> tuple[tuple[int, float], ...]:
+    """The best tokens with their log-probabilities, best first, of equal ones the lower token."""
+    size = len(logprobs_v)
+    count = min(count, size)
+    if not count:
+        return ()
+    last = np.partition(logprobs_v, size - count)[size - count]
+    tokens = np.flatnonzero(logprobs_v >= last)
+    tokens = tokens[np.argsort(-logprobs_v[tokens], kind="stable")][:count]
+    return tuple(zip(tokens.tolist(), logprobs_v[tokens].tolist(), strict=True))
+
+
+class Filters:
+    """Which tokens each row may draw.
+
+    Args:
+        top_k_b: ALL: every token.
+        top_p_b: 1: every token.
+        min_p_b: 0: every token.
+    """
+
+    def __init__(
+        self,
+        top_k_b: NDArray[np.int64],
+        top_p_b: NDArray[np.float64],
+        min_p_b: NDArray[np.float64],
+    ) -> None:
+        with np.errstate(divide="ignore"):
+            self._lowest_b = np.log(min_p_b).astype(np.float32)
+        self._ranked = np.flatnonzero((top_k_b < ALL) | (top_p_b < 1))
+        self._top_k_f = top_k_b[self._ranked]
+        self._top_p_f = top_p_b[self._ranked]
+        self._columns = max([_RANKED, *self._top_k_f[self._top_k_f < ALL].tolist()])
+        self._any = bool(len(self._ranked) or (min_p_b > 0).any())
+
+    def apply(self, weights_bv: Scores, below_bv: Scores) -> None:
+        """Sets the weights of all other tokens to zero; the best token always stays.
+
+        Args:
+            weights_bv: the exponentials of `below_bv`.
+            below_bv: scores less the best one, divided by the temperature.
+        """
+        if not self._any:
+            return
+        lowest_b = self._lowest_b
+        if len(self._ranked):
+            # A view is cheaper than a copy where all rows are of one kind, as they mostly are.
+            rows = slice(None) if len(self._ranked) == len(lowest_b) else self._ranked
+            total_f = np.add.reduce(weights_bv[rows], axis=1)
+            ranked_f = _lowest_ranked(
+                below_bv[rows], self._top_k_f, self._top_p_f, total_f, self._columns
+            )
+            lowest_b = lowest_b.copy()
+            lowest_b[rows] = np.maximum(lowest_b[rows], ranked_f)
+        np.multiply(weights_bv, below_bv >= lowest_b[:, None], out=weights_bv)
+
+
+def _lowest_ranked(
+    below_fv: Scores,
+    top_k_f: NDArray[np.int64],
+    top_p_f: NDArray[np.float64],
+    total_f: Scores,
+    columns: int,
+) -> Scores:
+    """The lowest score that top_k and top_p leave in.
+
+    Args:
+        total_f: the sum of a row's weights.
+        columns: so many of the best tokens are sorted, more where that is not enough for top_p.
+    """
+    vocabulary = below_fv.shape[1]
+    columns = min(columns, vocabulary)
+    best_fc = below_fv
+    if columns < vocabulary:
+        best_fc = np.partition(below_fv, vocabulary - columns, axis=1)[:, vocabulary - columns :]
+    best_fc = np.ascontiguousarray(np.sort(best_fc, axis=1)[:, ::-1])
+    kept_f = top_k_f
+    if (top_p_f < 1).any():
+        upto_fc = np.add.accumulate(np.exp(best_fc), axis=1, dtype=np.float64)
+        needed_f = 1 + np.count_nonzero(upto_fc < (top_p_f * total_f)[:, None], axis=1)
+        kept_f = np.where(top_p_f < 1, np.minimum(needed_f, kept_f), kept_f)
+    lowest_f: Scores = best_fc[np.arange(len(best_fc)), np.minimum(kept_f, columns) - 1]
+    short = np.flatnonzero(kept_f > columns)
+    if len(short) and columns < vocabulary:
+        lowest_f[short] = _lowest_ranked(
+            below_fv[short], top_k_f[short], top_p_f[short], total_f[short], 8 * columns
+        )
+    return lowest_f
+
+
+def draw(below_bv: Scores, filters: Filters, uniform_b: NDArray[np.float64]) -> NDArray[np.intp]:
+    """A token for each row, by the inverse of its cumulative distribution.
+
+    Weights are summed in blocks, then the blocks: little error, and little time.
+    """
+    rows, vocabulary = below_bv.shape
+    size = 1 << (vocabulary.bit_length() + 1) // 2
+    weights_bnk = np.zeros((rows, -(-vocabulary // size), size), np.float32)  # zero past the end
+    weights_bv = weights_bnk.reshape(rows, -1)[:, :vocabulary]
+    np.exp(below_bv, out=weights_bv)
+    filters.apply(weights_bv, below_bv)
+    weight_bn = np.add.reduce(weights_bnk, axis=2)
+    upto_bn = np.add.accumulate(weight_bn, axis=1, dtype=np.float64)
+    target_b = uniform_b * upto_bn[:, -1]
+    block_b = _first_above(upto_bn, target_b)
+    row_b = np.arange(rows)
+    target_b -= upto_bn[row_b, block_b] - weight_bn[row_b, block_b]
+    within_bk = np.add.accumulate(weights_bnk[row_b, block_b], axis=1, dtype=np.float64)
+    # Rounding must not lead out of the block: between no weight and all of it there is a token.
+    target_b = np.maximum(np.minimum(target_b, within_bk[:, -1] * _BELOW_ONE), 0)
+    token_b: NDArray[np.intp] = block_b * size + _first_above(within_bk, target_b)
+    return token_b
+
+
+def _first_above(rising_bn: NDArray[np.float64], target_b: NDArray[np.float64]) -> NDArray[np.intp]:
+    place_b: NDArray[np.intp] = (rising_bn > target_b[:, None]).argmax(axis=1)
+    return place_b

@@ -1,0 +1,64 @@
+"""One text being generated: from its tokens to what is told of them."""
+
+from rnn.generation.sampling import SamplingSettings, TokenLogprobs
+from service.inference.generation import Generation
+from service.inference.requests import (
+    FinishReason,
+    GenerationEvent,
+    GenerationRequest,
+    TextFinished,
+    TokenDrawn,
+)
+from service.inference.stops import StopFilter
+
+Outbox = list[tuple[Generation, GenerationEvent | Exception]]
+
+
+class Text:
+    """Text `index` of a request."""
+
+    def __init__(self, generation: Generation, index: int) -> None:
+        request = generation.request
+        self.generation = generation
+        self._index = index
+        self._decoder = generation.model.decoder(request.prompt)
+        self._stops = StopFilter(request.stop)
+        self._limit = request.max_new_tokens
+        self._tokens = 0
+
+    def take(self, token: int, logprobs: TokenLogprobs | None, outbox: Outbox) -> bool:
+        """Appends a token and says so; False when the text is complete."""
+        self._tokens += 1
+        stops = self._stops
+        text = stops.push(self._decoder.push(token))
+        event = TokenDrawn(self._index, token, text)
+        if logprobs is not None:
+            event.logprob, event.likeliest = logprobs.chosen, logprobs.likeliest
+        outbox.append((self.generation, event))
+        if stops.stopped:
+            self._finish("", "stop", outbox)
+            return False
+        if self._tokens == self._limit:
+            rest = stops.push(self._decoder.finish()) + stops.finish()
+            self._finish(rest, "stop" if stops.stopped else "length", outbox)
+            return False
+        return True
+
+    def _finish(self, text: str, reason: FinishReason, outbox: Outbox) -> None:
+        finished = TextFinished(self._index, text, reason, self._tokens)
+        outbox.append((self.generation, finished))
+
+
+def sampling_settings(request: GenerationRequest, index: int) -> SamplingSettings:
+    """How text `index` of a request is drawn."""
+    return SamplingSettings(
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        seed=request.seed + index,
+        logprobs=request.logprobs,
+    )
