@@ -3,6 +3,7 @@
 Every sum runs along one row, in an order that the rows beside it do not change.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +25,7 @@ _UNUSED_BITS = np.uint64(11)  # a float64 holds the other 53
 _BELOW_ONE = 1 - 2.0**-53
 
 
-def first_counters(seeds: list[int], drawn: list[int]) -> Counters:
+def first_counters(seeds: Sequence[int], drawn: Sequence[int]) -> Counters:
     """Where the streams of these seeds are after so many numbers; those of neighbouring seeds begin
     far apart."""
     seeds_b = np.array([seed % 2**64 for seed in seeds], np.uint64)
