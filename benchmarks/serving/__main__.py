@@ -12,6 +12,8 @@ meanwhile.
 import argparse
 import os
 import platform
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -54,6 +56,7 @@ LIMITS = {
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers are stopped first
     kept = Kept.read(options.keep)
     if options.only:
         python = None

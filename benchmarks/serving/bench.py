@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.serving.candidates import (
 )
 from benchmarks.serving.load import Asked, Result, fire
 from benchmarks.serving.rows import Row
+from benchmarks.serving.watch import so_far
 
 CHECKED = 8  # requests whose answers must be ours before anything is timed
 
@@ -57,6 +58,7 @@ class Bench:
         self, endpoint: Endpoint, bodies: Sequence[Any], connections: int, **stream: Any
     ) -> Result:
         """Load on an endpoint; `stream` has what `Asked` knows of streams."""
+        before = so_far()
         result = fire(
             Asked(
                 endpoint.host,
@@ -72,7 +74,8 @@ class Bench:
             )
         )
         self.load = max(self.load, result.cores)
-        return result
+        taken = so_far() - before
+        return replace(result, others=((taken.others or 0) + taken.stolen) / taken.wall)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Cell:
 
     def figures(self, result: Result) -> dict[str, float]:
         """Of what was answered; errors are counted beside it."""
-        found: dict[str, float] = {"errors": sum(result.errors.values())}
+        found: dict[str, float] = {"errors": sum(result.errors.values()), "others": result.others}
         if self.tokens:
             found["tokens/s"] = result.tokens / result.seconds
             named = (("first ", result.first), ("gap ", result.gap))
@@ -231,10 +234,11 @@ def _check(
 
 def _measure(bench: Bench, table: Table, cell: Cell, endpoint: Endpoint, title: str) -> None:
     result = cell.measured(bench, endpoint, own=title == OURS)
-    table.add(cell.work, title, cell.figures(result), _of_errors(result))
+    table.add(cell.work, title, cell.figures(result), of_errors(result))
 
 
-def _of_errors(result: Result) -> str:
+def of_errors(result: Result) -> str:
+    """For a row's note."""
     if not result.errors:
         return ""
     shown = ", ".join(f"{name}: {count:,}" for name, count in sorted(result.errors.items()))

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -95,6 +95,10 @@ class Endpoint:
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}{self.path}"
+
+    def below(self, path: str) -> "Endpoint":
+        """A route that begins as this one does."""
+        return replace(self, path=f"{self.path}{path}")
 
     def ask(self, body: Any, timeout: float = 60.0) -> httpx.Response:
         return httpx.post(self.url, json=body, headers=self.headers, timeout=timeout)

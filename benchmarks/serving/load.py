@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import httptools
 import uvloop
@@ -83,6 +84,7 @@ class Result:
         first: from the request to the first token.
         gap: between two arrivals of a stream; tokens that arrive together count once.
         cores: of processor time that the generator itself took.
+        others: cores that processes which are not ours took.
     """
 
     seconds: float
@@ -93,6 +95,7 @@ class Result:
     first: Times | None
     gap: Times | None
     cores: float
+    others: float = 0.0
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -222,8 +225,7 @@ class _Connection(asyncio.Protocol):
         self._came = self._tokens = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self._ask()
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -102,6 +102,9 @@ def _table(section: Section, shown: Shown) -> str:
     names = [
         name for name in shown.figures if any(row.figure(name) is not None for row in section.rows)
     ]
+    disturbed = section.others is not None and section.others > BEARABLE_CORES
+    if disturbed and any("others" in turn for row in section.rows for turn in row.turns):
+        names.append("others")
     compared = any(row.candidate == OURS for row in section.rows) and names
     heads = ["", "", *names, *([f"{OURS} is"] if compared else [])]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmarks.serving.answers import BARE
 from benchmarks.serving.candidates import OURS, PEERS
 from benchmarks.serving.rows import Section, times_as_good
-from benchmarks.serving.sessions import LENGTHS, STEP, work_of
+from benchmarks.serving.sessions import KINDS, LENGTHS, STEP, Kind, work_of
 
 OVER_BARE_MS = 0.6
 FLAT = 1.5  # how many times the shortest history's p50 the longest one's may be
@@ -78,17 +78,17 @@ def _over_bare(section: str) -> Target:
     )
 
 
-def _flat() -> Target:
+def _flat(kind: Kind) -> Target:
     def found(section: Section) -> float | None:
         first, last = (
-            _figure(section, work_of(length), "p50 ms", STEP)
+            _figure(section, work_of(kind, length), "p50 ms", STEP)
             for length in (LENGTHS[0], LENGTHS[-1])
         )
         return None if not first or not last else last / first
 
     return Target(
         "sessions",
-        f"p50 of a step after {LENGTHS[-1]:,} tokens at most {FLAT} times that after {LENGTHS[0]}",
+        f"p50 of a step {work_of(kind, LENGTHS[-1])} at most {FLAT} times that after {LENGTHS[0]}",
         found,
         lambda value: value <= FLAT,
     )
@@ -109,6 +109,10 @@ TARGETS = (
     _over_bare("sentiment"),
     _over_bare("forecasts"),
     _at_least("forecasts", "1,000 series in one request", "series/s", 4_000),
-    *(_under("sessions", work_of(length), "p50 ms", 1, STEP) for length in LENGTHS),
-    _flat(),
+    *(
+        _under("sessions", work_of(kind, length), "p50 ms", 1, STEP)
+        for kind in KINDS
+        for length in LENGTHS
+    ),
+    *map(_flat, KINDS),
 )
