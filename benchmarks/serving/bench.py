@@ -117,13 +117,13 @@ class Cell:
     def figures(self, result: Result) -> dict[str, float]:
         """Of what was answered; errors are counted beside it."""
         found: dict[str, float] = {"errors": sum(result.errors.values()), "others": result.others}
+        named = {"": result.latency}
         if self.tokens:
             found["tokens/s"] = result.tokens / result.seconds
-            named = (("first ", result.first), ("gap ", result.gap))
+            named = {"first ": result.first, "gap ": result.gap}
         else:
             found[f"{self.unit}/s"] = result.answered * self.items / result.seconds
-            named = (("", result.latency),)
-        for name, times in named:
+        for name, times in named.items():
             if times is not None:
                 found |= {f"{name}p50 ms": times.p50, f"{name}p99 ms": times.p99}
         return found

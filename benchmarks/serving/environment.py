@@ -25,11 +25,21 @@ def prepared(folder: Path, torch_index: str) -> Path:
     mark = folder / "installed"
     if mark.exists() and mark.read_text() == wanted:
         return python.absolute()
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
+        sys.exit(f"{folder} holds something else: choose another folder with --peers-in")
     say(f"peers: installing into {folder}, which takes minutes")
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     constraints = folder / "constraints.txt"
     constraints.write_text(constraint)
-    command = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints]
+    command: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        constraints,
+    ]
     if torch_index:
         command += ["--extra-index-url", torch_index]
     subprocess.run([*command, "--requirement", REQUIREMENTS], check=True)

@@ -107,7 +107,7 @@ def written_for_peers(models: Path, task: str, folder: Path) -> None:
             classifier.load_state_dict(dict(content.tensors))
             with torch.no_grad():  # what calibrates the scores is a part of the peers' weights
                 for parameter in classifier.head.out.parameters():
-                    parameter /= float(content.values.get("temperature", 1.0))
+                    parameter.div_(float(content.values.get("temperature", 1.0)))
             tensors = {
                 "embedding.weight": classifier.embedding.weight,
                 **_linear("out", classifier.head.out),
