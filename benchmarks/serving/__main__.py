@@ -41,7 +41,7 @@ SECTIONS: dict[str, tuple[Callable[[Bench], list[Row]], tuple[str, ...]]] = {
     "prefixes": (generation.prefixes, ("generation",)),
     "sentiment": (answers.sentiment, ("sentiment",)),
     "forecasts": (answers.forecasts, ("forecasts",)),
-    "sessions": (sessions, ("generation",)),
+    "sessions": (sessions, ("generation", "forecasts")),
     "replicas": (replicas, ("generation",)),
 }
 # Above what a section asks at once: these are limits of safety, not of speed.
