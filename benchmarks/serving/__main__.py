@@ -13,12 +13,15 @@ import argparse
 import os
 import platform
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+
+import httpx
 
 from benchmarks.kernels.measure import say
 from benchmarks.quality.rows import Place
@@ -98,7 +101,10 @@ def _measure(options: argparse.Namespace, kept: Kept, python: Path | None) -> No
             written_for_peers(bench.models, task, bench.weights)
         for name in options.only:
             say(f"{name}:")
-            kept.sections[name] = _section(bench, name)
+            try:
+                kept.sections[name] = _section(bench, name)
+            except (RuntimeError, httpx.HTTPError, subprocess.CalledProcessError) as error:
+                say(f"  {type(error).__name__}: {error}")
             kept.write(options.keep)
 
 

@@ -172,7 +172,7 @@ def _verdicts(name: str, section: Section) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits or more."""
-    if abs(value) >= 100:
+    """Three digits or more, counts as they are."""
+    if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 20 else f"{value:.3g}"

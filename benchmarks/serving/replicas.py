@@ -75,13 +75,14 @@ def replica(bench: Bench) -> Iterator[tuple[Endpoint, "subprocess.Popen[bytes]"]
         "REPRISE_REDIS_URL": EmbeddedRedis(folder, runtime).url,
         "REPRISE_ARTIFACT_DIR": str(folder / "artifacts"),
         "REPRISE_PORT": str(port),
+        "REPRISE_LOG_LEVEL": "ERROR",
     }
     command = [sys.executable, "-m", "service.serve"]
     process = subprocess.Popen(command, env=environment, cwd=ROOT)
     there = ours(bench.service, "/sessions")
     endpoint = Endpoint("127.0.0.1", port, there.path, there.marker, there.headers)
     try:
-        _wait(f"http://127.0.0.1:{port}/api/v1/ready")
+        _wait(f"http://127.0.0.1:{port}/ready")
         yield endpoint, process
     finally:
         process.terminate()

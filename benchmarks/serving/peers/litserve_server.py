@@ -7,7 +7,8 @@ from networks import MOST_ROWS, PORT, TASK, WAIT_SECONDS, Body, event, served
 
 
 class Answers(litserve.LitAPI):
-    """Parameter names are LitServe's own."""
+    """Parameter names are LitServe's own; of a stream's answers it reads the annotation, and cannot
+    take it."""
 
     def setup(self, _device: str) -> None:
         self.model = served()
@@ -36,7 +37,7 @@ class Streams(Answers):
     def unbatch(self, output: Iterator[list[int | None]]) -> Iterator[list[int | None]]:
         yield from output
 
-    def encode_response(self, output: Iterator[list[int | None]]) -> Iterator[list[str]]:
+    def encode_response(self, output: Iterator[list[int | None]]):
         for tokens in output:
             yield ["" if token is None else event(token) for token in tokens]
 
