@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -44,7 +45,10 @@ class Run:
 
 
 class Service:
-    def __init__(self, url: str, key: str) -> None:
+    """At an address; `folder` has its files where it is our own."""
+
+    def __init__(self, url: str, key: str, folder: Path | None = None) -> None:
+        self.folder = folder
         self.http = httpx.Client(
             base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=300
         )
@@ -111,7 +115,7 @@ def own_service(*, workers: int = 1, **environment: str) -> Iterator[Service]:
             url, key = re.search(r"http://\S+", printed), re.search(r"rp_\w+", printed)
             if url is None or key is None:
                 raise RuntimeError(f"the service did not start:\n{printed}")
-            yield Service(url.group(), key.group())
+            yield Service(url.group(), key.group(), Path(folder))
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
