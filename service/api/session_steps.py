@@ -123,6 +123,8 @@ def request(task: str, network: str, state: bytes, body: SessionStep) -> LiveReq
         top_p=body.top_p,
         min_p=body.min_p,
         repetition_penalty=body.repetition_penalty,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
         stop=tuple(body.stop),
         seed=body.seed,
         top=body.top,

@@ -16,7 +16,7 @@ from service.inference.requests import FinishReason
 class TextStep(Struct, frozen=True, tag=True):
     """Reads `text`, draws `max_new_tokens`, tells the `top` likeliest tokens after that.
 
-    `seed` None: random numbers go on from those of the step before, the first from `first_seed`.
+    The last two penalties count what this step draws. `seed` None: random numbers go on from those of the step before, the first from `first_seed`.
     """
 
     network: str
@@ -28,6 +28,8 @@ class TextStep(Struct, frozen=True, tag=True):
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
     first_seed: int = 0

@@ -52,6 +52,8 @@ class _Drawn:
             top_p=request.top_p,
             min_p=request.min_p,
             repetition_penalty=request.repetition_penalty,
+            presence_penalty=request.presence_penalty,
+            frequency_penalty=request.frequency_penalty,
         )
         self.finish_reason: FinishReason | None = None
         self.pieces: list[str] = []

@@ -8,7 +8,7 @@ from pydantic import Field
 from rnn.config import MAX_SEED, TaskName
 from service.api.schemas.base import SeriesTime, StrictBody, View
 from service.api.schemas.forecasts import Series, Static
-from service.api.schemas.generations import DrawnToken
+from service.api.schemas.generations import LikelyToken
 from service.api.schemas.models import AnsweringModel
 from service.api.schemas.sentiment import InputText, TextSentiment
 from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
@@ -116,7 +116,7 @@ class TextResult(View):
     tokens: int = Field(description="Of the text so far, read or drawn.")
     text: str | None = None
     finish_reason: FinishReason | None = None
-    logprobs: list[DrawnToken] | None = None
+    logprobs: list[LikelyToken] | None = None
     next: list[NextTokenView] | None = Field(None, description="The likeliest first.")
 
 
