@@ -16,7 +16,8 @@ from service.inference.requests import FinishReason
 class TextStep(Struct, frozen=True, tag=True):
     """Reads `text`, draws `max_new_tokens`, tells the `top` likeliest tokens after that.
 
-    The last two penalties count what this step draws. `seed` None: random numbers go on from those of the step before, the first from `first_seed`.
+    `presence_penalty` and `frequency_penalty` count what this step draws. `seed` None: random
+    numbers go on from those of the step before, the first from `first_seed`.
     """
 
     network: str
