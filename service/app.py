@@ -26,6 +26,7 @@ from service.api import (
     openapi,
     schedules,
     sentiment,
+    session_stream,
     sessions,
     sweeps,
     workers,
@@ -37,6 +38,7 @@ from service.api.problems import answer_problem
 from service.api.served import follow_model_news
 from service.artifacts.store import ArtifactStore
 from service.auth.authenticator import Authenticator
+from service.auth.limiter import Limiter
 from service.db.engine import Database, make_engine
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
@@ -52,6 +54,7 @@ ROUTERS = (
     sentiment,
     generations,
     sessions,
+    session_stream,
     jobs,
     datasets,
     models,
@@ -94,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         Gate,
         public=health.router.routes,
         authenticator=services.authenticator,
-        requests_per_minute=settings.requests_per_minute,
+        requests=services.requests,
         failed_logins_per_minute=settings.failed_logins_per_minute,
     )
     app.add_middleware(
@@ -134,6 +137,7 @@ def _services(settings: Settings) -> Services:
         news=News(settings.database_url.get_secret_value()),
         disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),
         file_work=CapacityLimiter(FILES_AT_ONCE),
+        requests=Limiter(settings.requests_per_minute, "requests with this key"),
     )
 
 

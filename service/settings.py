@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     max_session_snapshots: int = Field(
         8, ge=1, description="Of one session; the oldest makes room for another one."
     )
+    session_idle_seconds: float = Field(
+        300.0, gt=0, description="A WebSocket without a message for so long is closed."
+    )
     max_session_answer_bytes: int = Field(
         2**20, ge=1024, description="To one step; it is kept, to be given again."
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for the checker alone: a route module imports the parts tha
     from service.api.news import News
     from service.artifacts.store import ArtifactStore
     from service.auth.authenticator import Authenticator
+    from service.auth.limiter import Limiter
     from service.inference.engine import Engine
     from service.jobs.wake import Waker
     from service.registry.resolver import ModelResolver
@@ -41,6 +42,7 @@ class Services:
     news: News
     disk: DiskWatch
     file_work: CapacityLimiter  # for threads that read whole files: the others stay free
+    requests: Limiter  # by key, those over WebSockets among them
 
 
 async def get_services(request: Request) -> Services:

@@ -11,18 +11,21 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from service.api.problems import answer_problem, to_service_error
 from service.auth.authenticator import Authenticator
 from service.auth.limiter import Limiter
 from service.errors import (
     BadHostError,
+    ForbiddenError,
     HeadersTooLargeError,
     MalformedRequestError,
     NotFoundError,
@@ -52,6 +55,9 @@ class Envelope:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -96,6 +102,20 @@ class Envelope:
                     },
                 )
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is raised before a socket is open is the answer to its handshake."""
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send)
+            except Exception as error:
+                if to_service_error(error).status >= 500:
+                    log.exception("a handshake failed")
+                response = await answer_problem(HTTPConnection(scope), error)
+                response.headers.update({REQUEST_ID: request_id, **SECURITY_HEADERS})
+                await WebSocket(scope, receive, send).send_denial_response(response)
+
 
 class Intake:
     """Refuses foreign hosts, oversized headers and lengths that two readers could differ on."""
@@ -106,11 +126,10 @@ class Intake:
         self._max_header_bytes = max_header_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             self._check(scope)
-        elif scope["type"] == "websocket":  # there is none here yet
-            await send({"type": "websocket.close", "code": 1008})
-            return
+        if scope["type"] == "websocket":
+            _check_origin(Headers(scope=scope))
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
@@ -128,6 +147,15 @@ class Intake:
             raise MalformedRequestError("Send one Content-Length, a number of bytes.")
 
 
+def _check_origin(headers: Headers) -> None:
+    """A page of another host must not use what a browser would send along."""
+    origins = headers.getlist("origin")
+    if origins and [urlsplit(origin).netloc.lower() for origin in origins] != [
+        headers["host"].strip().lower()
+    ]:
+        raise ForbiddenError("A page may only connect to the host that it came from.")
+
+
 class Gate:
     """Denies by default: only a full match of one of the public routes needs no key.
 
@@ -141,13 +169,13 @@ class Gate:
         app: ASGIApp,
         public: Sequence[BaseRoute],
         authenticator: Authenticator,
-        requests_per_minute: int,
+        requests: Limiter,
         failed_logins_per_minute: int,
     ) -> None:
         self.app = app
         self._public = tuple(public)
         self._authenticator = authenticator
-        self._requests = Limiter(requests_per_minute, "requests with this key")
+        self._requests = requests
         self._failures = Limiter(failed_logins_per_minute, "wrong keys from this address")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,7 +192,7 @@ class Gate:
         return any(route.matches(scope)[0] is Match.FULL for route in self._public)
 
     async def _authenticate(self, scope: Scope) -> None:
-        text = _bearer(Headers(scope=scope))
+        text = bearer(Headers(scope=scope))
         if text is None:
             raise UnauthenticatedError("Send an Authorization header: Bearer, then an API key.")
         try:
@@ -190,7 +218,8 @@ def _host_name(host: str) -> str:
     return re.sub(r":[0-9]*$", "", host.strip().lower())
 
 
-def _bearer(headers: Headers) -> str | None:
+def bearer(headers: Headers) -> str | None:
+    """The key in the headers of a request; None: there is none that can be read."""
     values = headers.getlist("authorization")
     if len(values) != 1:
         return None

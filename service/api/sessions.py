@@ -80,13 +80,13 @@ async def list_sessions(
         fault = Fault(("query", "after"), "is not the id of a record of this list")
         raise ValidationError("The page cannot be found.", faults=[fault])
     page, has_more = await services.sessions.newest(subject.workspace_id, limit, after)
-    return Page(data=[_view(services, session) for session in page], has_more=has_more)
+    return Page(data=[view(services, session) for session in page], has_more=has_more)
 
 
 @router.get("/{session_id}")
 async def get_session(session_id: str, subject: Predicting, services: ServicesDep) -> SessionView:
     session = await services.sessions.get(subject.workspace_id, session_id)
-    return _view(services, session)
+    return view(services, session)
 
 
 @router.post("/{session_id}/steps", response_model=StepAnswer)
@@ -130,7 +130,7 @@ async def restore(
     """Takes the session back to a snapshot. The next step has the next number all the same."""
     session = await services.sessions.get(subject.workspace_id, session_id)
     await services.sessions.restore(session, body.snapshot)
-    return _view(services, await services.sessions.get(subject.workspace_id, session_id))
+    return view(services, await services.sessions.get(subject.workspace_id, session_id))
 
 
 @router.post("/{session_id}/export")
@@ -279,7 +279,7 @@ async def _create(
         subject.workspace_id, pinned, state, max_sessions=services.settings.max_sessions
     )
     response.headers["Location"] = f"/api/v1/sessions/{quote(session.id)}"
-    return _view(services, session)
+    return view(services, session)
 
 
 async def _pinned_version(services: Services, subject: Subject, pinned: Pinned) -> ServedVersion:
@@ -300,7 +300,8 @@ def _model(pinned: Pinned) -> AnsweringModel:
     return AnsweringModel(name=pinned.model, version=pinned.version)
 
 
-def _view(services: Services, session: Session) -> SessionView:
+def view(services: Services, session: Session) -> SessionView:
+    """As it is shown."""
     pinned = session.pinned
     oldest = max(1, session.snapshots - services.settings.max_session_snapshots + 1)
     return SessionView(

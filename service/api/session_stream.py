@@ -1,0 +1,135 @@
+"""The steps of a session over a WebSocket: a message each, answered in order.
+
+The key comes in the header, or in the first message, since pages in a browser cannot set headers;
+those may only connect from the host that they call. An error is a problem document, as in HTTP; one
+that no further message can mend ends the connection.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from service.api import strict_json
+from service.api.deps import Services
+from service.api.middleware import bearer
+from service.api.problems import answer_problem, to_service_error
+from service.api.schemas.sessions import SessionStep
+from service.api.sessions import take_step, view
+from service.auth.subjects import Scope, Subject
+from service.errors import (
+    BodyTooLargeError,
+    ForbiddenError,
+    MalformedJsonError,
+    UnauthenticatedError,
+)
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+
+KEY_SECONDS = 10.0  # for the first message, where it has to bring the key
+FINAL = frozenset({401, 403, 404, 410, 413})
+POLICY, DONE, DEFECT = 1008, 1000, 1011  # codes of RFC 6455
+
+
+@router.websocket("/{session_id}/stream")
+async def stream(socket: WebSocket, session_id: str) -> None:
+    """First the session as GET shows it, then an answer to each step."""
+    services: Services = socket.app.state.services
+    key = bearer(socket.headers)
+    if key is not None:
+        await services.authenticator.subject(key)  # its error still is an answer to the handshake
+    await socket.accept()
+    try:
+        if key is None:
+            key = _key(await _message(socket, services, KEY_SECONDS))
+        subject = await _subject(services, key)
+        session = await services.sessions.get(subject.workspace_id, session_id)
+        await socket.send_text(view(services, session).model_dump_json())
+    except WebSocketDisconnect:
+        return
+    except TimeoutError:
+        await _tell(socket, UnauthenticatedError("No message brought a key."))
+        await socket.close(POLICY)
+        return
+    except Exception as error:
+        await _tell(socket, error)
+        await socket.close(POLICY)
+        return
+    await _serve(socket, services, session_id, key)
+
+
+async def _serve(socket: WebSocket, services: Services, session_id: str, key: str) -> None:
+    idle_seconds = services.settings.session_idle_seconds
+    while True:
+        try:
+            message = await _message(socket, services, idle_seconds)
+            subject = await _subject(services, key)  # a key may have been revoked
+            answer = await take_step(services, subject, session_id, _step(message))
+            await socket.send_text(answer.decode())
+        except WebSocketDisconnect:
+            return
+        except TimeoutError:
+            await socket.close(DONE, "idle")
+            return
+        except Exception as error:
+            status = await _tell(socket, error)
+            if status in FINAL or status == 500:
+                await socket.close(DEFECT if status == 500 else POLICY)
+                return
+
+
+async def _subject(services: Services, key: str) -> Subject:
+    """Who sends a message, which counts as a request does."""
+    subject = await services.authenticator.subject(key)
+    if Scope.PREDICT not in subject.scopes:
+        raise ForbiddenError(f"The key lacks the scope {Scope.PREDICT}.")
+    services.requests.hit(str(subject.key_id))
+    return subject
+
+
+async def _message(socket: WebSocket, services: Services, seconds: float) -> Any:
+    """The value of the next message; raises TimeoutError where none comes."""
+    async with asyncio.timeout(seconds):
+        received = await socket.receive()
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(received["code"], received.get("reason"))
+    text = received.get("text")
+    if text is None:
+        raise MalformedJsonError("Send text messages.")
+    limit = services.settings.max_body_bytes
+    data = text.encode()
+    if len(data) > limit:
+        raise BodyTooLargeError(f"The message has {len(data)} bytes; the limit is {limit}.")
+    return strict_json.parse(data)
+
+
+def _key(value: Any) -> str:
+    """Of the first message."""
+    match value:
+        case {"key": str(key)} if len(value) == 1:
+            return key
+    raise UnauthenticatedError('Send an Authorization header, or {"key": "rp_..."} first.')
+
+
+def _step(value: Any) -> SessionStep:
+    try:
+        return SessionStep.model_validate(value)
+    except ValidationError as error:
+        faults = [
+            {**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)
+        ]
+        raise RequestValidationError(faults) from None
+
+
+async def _tell(socket: WebSocket, error: Exception) -> int:
+    """Sends an error as a problem document; returns its status."""
+    problem = await answer_problem(socket, error)
+    if to_service_error(error).status == 500:
+        log.error("a step over a WebSocket failed", exc_info=error)
+    await socket.send_text(bytes(problem.body).decode())
+    return problem.status_code

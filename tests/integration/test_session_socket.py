@@ -1,0 +1,41 @@
+"""A session's WebSocket through a real server."""
+
+import json
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from service.auth.store import create_key, ensure_workspace
+from service.auth.subjects import Scope
+from service.db.engine import Database
+from service.settings import Settings
+from tests.integration.test_engine_http import serving
+
+
+def test_a_handshake_pings_and_a_long_message(settings: Settings, database: Database) -> None:
+    """sessions-32, sessions-34: pings are answered between messages and change nothing."""
+    with database.transaction() as db:
+        _, key = create_key(db, ensure_workspace(db, "default").id, "test", [Scope.PREDICT])
+    with serving(settings) as (address, _):
+        url = address.replace("http://", "ws://") + "/sessions/nothing/stream"
+        for headers, status in (
+            ({"Authorization": "Bearer rp_wrong"}, 401),
+            ({"Authorization": f"Bearer {key}", "Origin": "http://evil.example"}, 403),
+        ):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(url, additional_headers=headers)
+            assert refused.value.response.status_code == status
+            assert json.loads(refused.value.response.body)["status"] == status
+        with connect(url) as socket:
+            for number in range(2_000):
+                pong = socket.ping(str(number))
+            assert pong.wait(30)
+            socket.send(json.dumps({"key": key}))
+            assert json.loads(socket.recv())["status"] == 404
+        with connect(url, max_size=None) as socket:
+            with pytest.raises(ConnectionClosed) as ended:
+                socket.send("a" * (settings.max_body_bytes + 1))
+                socket.recv()
+            assert ended.value.rcvd is not None
+            assert ended.value.rcvd.code == 1009
