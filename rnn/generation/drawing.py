@@ -60,7 +60,7 @@ def below_best(scores_bv: Scores) -> Scores:
     return scores_bv - np.maximum.reduce(scores_bv, axis=1, keepdims=True)
 
 
-def likeliest(logprobs_v: Scores, count: int) -> tuple[tuple[int, float], ...]:
+def likeliest(logprobs_v: NDArray[np.floating], count: int) -> tuple[tuple[int, float], ...]:
     """The best tokens with their log-probabilities, best first, of equal ones the lower token."""
     size = len(logprobs_v)
     count = min(count, size)

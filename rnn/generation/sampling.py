@@ -6,6 +6,8 @@ calls cost a fraction of torch's. A row draws the same tokens in any company, bi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,11 +142,13 @@ class Sampler:
         self._rows = rows
         self._penalties = penalties
         self._penalised_before = np.append(0, np.cumsum(rows["penalised"]))
-        size = max(1, _SCORES_AT_ONCE // penalties.vocabulary_size)
-        self._parts = [
-            (slice(start, start + size), self._part(start, min(start + size, len(rows))))
-            for start in range(0, len(rows), size)
-        ]
+
+    @cached_property
+    def _parts(self) -> list[tuple[slice, "_Part"]]:
+        """Made when it is drawn from: rows often leave and join before."""
+        size = max(1, _SCORES_AT_ONCE // self._penalties.vocabulary_size)
+        ends = [*range(size, len(self._rows), size), len(self._rows)]
+        return [(slice(start, end), self._part(start, end)) for start, end in pairwise([0, *ends])]
 
     @staticmethod
     def cat(samplers: Sequence["Sampler"]) -> "Sampler":

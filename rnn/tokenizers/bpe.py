@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -98,6 +99,11 @@ class BpeDecoder:
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
         self._characters = Utf8Decoder()
+
+    def __copy__(self) -> "BpeDecoder":
+        copied = BpeDecoder(self._pieces)
+        copied._characters = copy(self._characters)
+        return copied
 
     def push(self, token: int) -> str:
         return self._characters.push_bytes(self._pieces[token])

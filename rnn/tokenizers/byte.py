@@ -19,6 +19,11 @@ class Utf8Decoder:
         """The text that these bytes complete."""
         return self._decoder.decode(data)
 
+    def __copy__(self) -> "Utf8Decoder":
+        copied = Utf8Decoder()
+        copied._decoder.setstate(self._decoder.getstate())
+        return copied
+
     def finish(self) -> str:
         """The replacement character where the text ended inside a character; otherwise nothing."""
         return self._decoder.decode(b"", final=True)

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class TextDecoder(Protocol):
-    """One stream of tokens turned into text as it comes."""
+    """One stream of tokens turned into text as it comes; a copy goes on by itself."""
 
     def push(self, token: int) -> str:
         """The text that this token completes, sometimes none."""

@@ -44,6 +44,17 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 router: APIRouter = protected_router("/generations", tags=["predictions"])
 
+_OF_DRAWING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+)
+
 Events = AsyncGenerator[GenerationEvent, None]
 
 
@@ -83,10 +94,13 @@ def _wanted(body: GenerationBody, settings: Settings, subject: Subject) -> Gener
         raise _too_large("prompt", f"{len(body.prompt)} characters", settings.max_text_chars)
     if new_tokens > settings.max_new_tokens:
         raise _too_large("max_new_tokens", f"{new_tokens} tokens", settings.max_new_tokens)
-    if body.n > settings.max_decode_slots:
-        raise _too_large("n", f"{body.n} texts", settings.max_decode_slots)
-    if body.n * new_tokens > settings.max_request_new_tokens:
-        total = f"{body.n} x {new_tokens} tokens"
+    _check_beams(body)
+    rows = max(body.n, body.num_beams)
+    if rows > settings.max_decode_slots:
+        field = "n" if rows == body.n else "num_beams"
+        raise _too_large(field, f"{rows} texts", settings.max_decode_slots)
+    if rows * new_tokens > settings.max_request_new_tokens:
+        total = f"{rows} x {new_tokens} tokens"
         raise _too_large("max_new_tokens", total, settings.max_request_new_tokens)
     return GenerationRequest(
         prompt=body.prompt,
@@ -102,8 +116,31 @@ def _wanted(body: GenerationBody, settings: Settings, subject: Subject) -> Gener
         stop=tuple(body.stop),
         seed=secrets.randbelow(MAX_SEED) if body.seed is None else body.seed,
         logprobs=body.logprobs,
+        num_beams=body.num_beams,
+        length_penalty=1.0 if body.length_penalty is None else body.length_penalty,
         owner=str(subject.workspace_id),
     )
+
+
+def _check_beams(body: GenerationBody) -> None:
+    """Raises ValidationError for what makes no sense beside beams, or without them."""
+    searching = body.num_beams > 1
+    out_of_place = _OF_DRAWING if searching else ("length_penalty",)
+    given = [name for name in out_of_place if name in body.model_fields_set]
+    faults = [
+        Fault(("body", name), f"has no meaning with{'' if searching else 'out'} num_beams")
+        for name in given
+        if getattr(body, name) is not None
+    ]
+    if searching and body.stream:
+        faults.append(
+            Fault(("body", "stream"), "a search with num_beams has no text before its end")
+        )
+    if searching and body.n > body.num_beams:
+        message = f"{body.n} texts of {body.num_beams} beams: at most as many"
+        faults.append(Fault(("body", "n"), message))
+    if faults:
+        raise ValidationError("The request contradicts itself.", faults=faults)
 
 
 def _too_large(field: str, amount: str, limit: int) -> ValidationError:

@@ -17,6 +17,7 @@ from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Sampler, make_sampler
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
+from service.inference.beams import Beams
 from service.inference.generation import Generation
 from service.inference.prefix_cache import Prefix, PrefixCache, Snapshot, prefixes
 from service.inference.requests import PromptRead
@@ -84,16 +85,18 @@ class Decoder:
         self._waiting: deque[Generation] = deque()
         self._prompts: deque[_Prompt] = deque()
         self._batches: dict[int, _Batch] = {}
+        self._searches: list[Beams] = []
         self._outbox: Outbox = []
 
     @property
     def rows(self) -> int:
         """Slots in use."""
-        return sum(map(len, self._held_texts()))
+        begun = sum(len(batch.texts) for batch in self._batches.values())
+        return begun + sum(generation.request.rows for generation in self._not_in_a_batch())
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._prompts or self._batches)
+        return bool(self._waiting or self._prompts or self._batches or self._searches)
 
     def add(self, generation: Generation) -> None:
         self._waiting.append(generation)
@@ -105,28 +108,32 @@ class Decoder:
         self._read_prompts()
         for batch in self._batches.values():
             self._step(batch)
+        self._searches = [search for search in self._searches if self._search_on(search)]
         self._drop_empty()
         outbox, self._outbox = self._outbox, []
         return outbox
 
     def fail_all(self, error: Exception) -> Outbox:
         """Forgets everything; returns what the broken turn had to tell, then the errors."""
-        held = [text.generation for texts in self._held_texts() for text in texts]
-        for generation in [*self._waiting, *held]:
+        begun = [text.generation for batch in self._batches.values() for text in batch.texts]
+        for generation in [*self._waiting, *self._not_in_a_batch(), *begun]:
             self._fail(generation, error)
         self._waiting.clear()
         self._prompts.clear()
         self._batches.clear()
+        self._searches.clear()
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def _held_texts(self) -> list[list[Text]]:
-        prompts = [prompt.texts for prompt in self._prompts]
-        return prompts + [batch.texts for batch in self._batches.values()]
+    def _not_in_a_batch(self) -> list[Generation]:
+        """Requests whose prompt is being read, and those that search."""
+        reading = [prompt.generation for prompt in self._prompts]
+        return reading + [search.generation for search in self._searches]
 
     def _drop_cancelled(self) -> None:
         self._waiting = deque(g for g in self._waiting if not g.cancelled)
         self._prompts = deque(p for p in self._prompts if not p.generation.cancelled)
+        self._searches = [s for s in self._searches if not s.generation.cancelled]
         for batch in self._batches.values():
             batch.keep([i for i, text in enumerate(batch.texts) if not text.generation.cancelled])
         self._drop_empty()
@@ -142,7 +149,7 @@ class Decoder:
 
     def _admit(self) -> None:
         """In the order of arrival, as many as there are free rows."""
-        while self._waiting and self.rows + self._waiting[0].request.n <= self._slots:
+        while self._waiting and self.rows + self._waiting[0].request.rows <= self._slots:
             generation = self._waiting.popleft()
             try:
                 tokens = self._encode(generation)
@@ -196,11 +203,15 @@ class Decoder:
             self._cache.store(model, prefix, prompt.snapshot)
 
     def _begin(self, prompt: _Prompt) -> None:
-        """Draws the first token of each text; those that go on join their network's batch."""
+        """Draws the first token of each text; those that go on join their network's batch. Beams
+        are searched by themselves."""
         generation, snapshot, rows = prompt.generation, prompt.snapshot, len(prompt.texts)
         assert snapshot is not None
         read = PromptRead(len(prompt.tokens), prompt.cached)
         self._outbox.append((generation, read))
+        if generation.request.num_beams > 1:
+            self._searches.append(Beams(generation, prompt.texts, snapshot))
+            return
         begun = _Batch(
             generation.model,
             prompt.texts,
@@ -227,6 +238,14 @@ class Decoder:
             for text in batch.texts:
                 self._fail(text.generation, error)
             batch.keep([])
+
+    def _search_on(self, search: Beams) -> bool:
+        """One step; False when it has ended."""
+        try:
+            return search.turn(self._outbox)
+        except Exception as error:
+            self._fail(search.generation, error)
+            return False
 
     def _draw(self, batch: _Batch, logits_bv: Tensor) -> None:
         """One token for each row; those that are complete leave.

@@ -52,7 +52,14 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     seed: int = 0
     logprobs: int | None = None  # None: tokens come without logarithmic probabilities
+    num_beams: int = 1  # above 1: the likeliest texts are searched for instead, best first
+    length_penalty: float = 1.0  # of that search
     owner: str = ""  # what is kept of the prompt serves those of the same owner alone
+
+    @property
+    def rows(self) -> int:
+        """Places that it takes beside other requests."""
+        return max(self.n, self.num_beams)
 
 
 class PromptRead(Struct, frozen=True, tag=True):

@@ -8,13 +8,14 @@ class StopFilter:
     """Fed pieces of a text, gives back what is sure to come before any stop string.
 
     The stop string that is complete first ends the text, of several the longest. The work grows
-    with the characters that come, not with what is held back (Knuth, Morris and Pratt 1977).
+    with the characters that come, not with what is held back (Knuth, Morris and Pratt 1977). A copy
+    goes on by itself.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._borders = tuple(map(_borders, self._stops))
-        self._begun = [0] * len(self._stops)  # how many of its characters the text ends with
+        self._begun = (0,) * len(self._stops)  # how many of its characters the text ends with
         self._held = ""
         self.stopped = False
 
@@ -40,16 +41,16 @@ class StopFilter:
 
     def _read(self, character: str) -> int:
         """How long the longest stop string is that this character completes; 0: none is."""
-        complete = 0
-        for index, (stop, borders) in enumerate(zip(self._stops, self._borders, strict=True)):
-            begun = self._begun[index]
-            while begun and stop[begun] != character:
-                begun = borders[begun - 1]
-            begun += stop[begun] == character
-            self._begun[index] = begun
-            if begun == len(stop):
-                complete = max(complete, begun)
-        return complete
+        self._begun = tuple(
+            _advanced(stop, borders, begun, character)
+            for stop, borders, begun in zip(self._stops, self._borders, self._begun, strict=True)
+        )
+        complete = [
+            begun
+            for stop, begun in zip(self._stops, self._begun, strict=True)
+            if begun == len(stop)
+        ]
+        return max(complete, default=0)
 
 
 @lru_cache(maxsize=256)
@@ -57,8 +58,12 @@ def _borders(stop: str) -> tuple[int, ...]:
     """For each beginning of a stop string, how much of it its own end begins again."""
     borders = [0]
     for character in stop[1:]:
-        begun = borders[-1]
-        while begun and stop[begun] != character:
-            begun = borders[begun - 1]
-        borders.append(begun + (stop[begun] == character))
+        borders.append(_advanced(stop, borders, borders[-1], character))
     return tuple(borders)
+
+
+def _advanced(stop: str, borders: Sequence[int], begun: int, character: str) -> int:
+    """How much of a stop string is there with one more character, of so much before."""
+    while begun and stop[begun] != character:
+        begun = borders[begun - 1]
+    return begun + (stop[begun] == character)

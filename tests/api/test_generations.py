@@ -117,6 +117,20 @@ def test_a_prompt_is_read_once_and_the_answer_says_so(
     assert f"reprise_prefix_cache_hits_total {float(hits)}" in metrics
 
 
+def test_beams(client: TestClient, headers: dict[str, str]) -> None:
+    search = {"seed": None, "num_beams": 4, "n": 2, "logprobs": 0}
+    answer = ask(client, headers, **search)
+    best, second = answer["choices"]
+    assert best["text"] == LINE[10:34]  # it knows this line well
+    assert second["text"] != best["text"]
+    assert answer["usage"]["completion_tokens"] == 2 * 24
+    totals = [sum(each["logprob"] for each in choice["logprobs"]) for choice in (best, second)]
+    assert totals[0] > totals[1]
+    assert ask(client, headers, **search)["choices"] == answer["choices"]
+    (stopped,) = ask(client, headers, seed=None, num_beams=3, stop=[" jumps"])["choices"]
+    assert (stopped["text"], stopped["finish_reason"]) == ("brown fox", "stop")
+
+
 def test_null_is_the_default_length(client: TestClient, headers: dict[str, str]) -> None:
     """completions-05."""
     assert ask(client, headers, max_new_tokens=None)["usage"]["completion_tokens"] == 128
@@ -250,6 +264,28 @@ ROWS = [
     Row("completions-35", 413, "body-too-large", raw=b" " * (8 * 2**20 + 1)),
     Row("completions-36", 401, "unauthenticated", headers={"Authorization": "Bearer no"}),
     Row("completions-39", *INVALID, {"tools": [], "function_call": "auto"}),
+    *(
+        Row("beams", *INVALID, {"num_beams": count}, location="body.num_beams")
+        for count in (0, 17, 1.5, True)
+    ),
+    Row("beams and n", *INVALID, {"num_beams": 2, "n": 3, "seed": None}, location="body.n"),
+    Row("beams and seed", *INVALID, {"num_beams": 2}, location="body.seed"),
+    *(
+        Row(
+            "beams and more",
+            *INVALID,
+            {"num_beams": 2, "seed": None, name: value},
+            location=f"body.{name}",
+        )
+        for name, value in (("temperature", 0), ("top_k", 5), ("stream", True))
+    ),
+    Row("length_penalty", *INVALID, {"length_penalty": 1}, location="body.length_penalty"),
+    Row(
+        "length_penalty",
+        *INVALID,
+        {"num_beams": 2, "seed": None, "length_penalty": 11},
+        location="body.length_penalty",
+    ),
     Row("min_p", *INVALID, {"min_p": 1.5}, location="body.min_p"),
     Row("penalty", *INVALID, {"repetition_penalty": 0}, location="body.repetition_penalty"),
     Row("penalty", *INVALID, {"presence_penalty": 11}, location="body.presence_penalty"),

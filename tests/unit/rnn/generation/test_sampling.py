@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rnn.errors import ConfigError
+from rnn.generation import sampling
 from rnn.generation.sampling import Draws, SamplingSettings, TokenLogprobs, make_sampler
 
 LOGITS_V = torch.tensor([0.5, 0.3, 0.1, 0.06, 0.04]).log()
@@ -177,15 +178,29 @@ SETTINGS = st.builds(
 @given(
     st.lists(SETTINGS, min_size=1, max_size=12),
     st.sampled_from([3, 40, 256, 257, 900]),
+    st.sampled_from([700, 2**17]),
     st.integers(0, 2**31),
     st.data(),
 )
 @settings(max_examples=100, deadline=None)
 def test_a_row_draws_the_same_in_any_company(
+    chosen: list[SamplingSettings],
+    vocabulary: int,
+    scores_at_once: int,
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    """Rows that join and leave at random, in one part and in many, against each row alone from its
+    first token to its last; and a sampler that is told the first tokens goes on as the one that
+    drew them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "_SCORES_AT_ONCE", scores_at_once)
+        check_company(chosen, vocabulary, seed, data)
+
+
+def check_company(
     chosen: list[SamplingSettings], vocabulary: int, seed: int, data: st.DataObject
 ) -> None:
-    """Rows that join and leave at random, against each row alone from its first token to its last;
-    and a sampler that is told the first tokens goes on as the one that drew them."""
     random = np.random.default_rng(seed)
     steps = 6
     logits_rtv = random.normal(0, 3, (len(chosen), steps, vocabulary)).astype(np.float32)
@@ -228,6 +243,13 @@ def test_a_row_draws_the_same_in_any_company(
         later = make_sampler([chosen[index]], [prompts[index]], vocabulary, drawn=[drawn])
         token = later.draw(torch.from_numpy(logits_rtv[index, 3:4])).tokens_b[0]
         assert token == expected[3][0]
+
+
+def test_the_numbers_of_a_seed_stay_as_they_are() -> None:
+    """Who keeps a seed keeps a text."""
+    sampler = make_sampler([SamplingSettings(seed=7)], [[]], 1_000)
+    drawn = [int(sampler.draw(torch.zeros(1, 1_000)).tokens_b[0]) for _ in range(6)]
+    assert drawn == [716, 524, 302, 940, 883, 663]
 
 
 def test_numbers_of_a_seed_and_of_neighbouring_seeds_are_even_and_independent() -> None:
