@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnn.errors import LiveStateError
 from rnn.generation.predictor import Generator as Model
-from rnn.generation.sampling import SamplingSettings, make_sampler
+from rnn.generation.sampling import SamplingSettings, TokenLogprobs, make_sampler
 from rnn.live import Kept, bounded, pack, unpack
 from rnn.state import HiddenState
 from rnn.tokenizers import TextDecoder
@@ -110,15 +110,15 @@ class Continuation:
         self._begin = live if seed is None else replace(live, seed=seed, numbers=0)
         self._scores_v, self._state, self._end = next_scores(model, live)
         self._sampler = make_sampler(
-            [replace(settings, seed=self._begin.seed, logprobs=0)],
+            [replace(settings, seed=self._begin.seed, logprobs=settings.logprobs or 0)],
             [[*np.flatnonzero(live.seen_v).tolist(), *self._end]],
             len(live.seen_v),
             numbers=[self._begin.numbers],
         )
         self._tokens: list[int] = []
 
-    def draw(self) -> tuple[int, float]:
-        """The next token and its log-probability.
+    def draw(self) -> tuple[int, TokenLogprobs]:
+        """The next token, its log-probability and those of as many others as the settings ask for.
 
         Raises:
             ArithmeticError: the network's scores are not finite.
@@ -131,7 +131,7 @@ class Continuation:
         if not draws.finite_b[0]:
             raise ArithmeticError("the network's output is not finite")
         self._tokens.append(int(draws.tokens_b[0]))
-        return self._tokens[-1], draws.logprobs[0].chosen
+        return self._tokens[-1], draws.logprobs[0]
 
     def text(self) -> LiveText:
         """The text with what was drawn."""

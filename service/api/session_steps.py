@@ -127,6 +127,7 @@ def request(task: str, network: str, state: bytes, body: SessionStep) -> LiveReq
         frequency_penalty=body.frequency_penalty,
         stop=tuple(body.stop),
         seed=body.seed,
+        logprobs=body.logprobs,
         top=body.top,
     )
 
@@ -177,10 +178,18 @@ def _text(body: SessionStep, answer: TextAnswer) -> dict[str, Any]:
     found: dict[str, Any] = {"tokens": answer.length}
     if body.max_new_tokens:
         found |= {"text": answer.text, "finish_reason": answer.finish_reason}
-        if body.logprobs:
+        if body.logprobs is not None:
             found["logprobs"] = [
-                {"token": token, "logprob": logprob}
-                for token, logprob in zip(answer.tokens, answer.logprobs, strict=True)
+                {
+                    "token": token,
+                    "logprob": logprob,
+                    "likeliest": [
+                        {"token": other, "logprob": its_logprob} for other, its_logprob in likeliest
+                    ],
+                }
+                for token, logprob, likeliest in zip(
+                    answer.tokens, answer.logprobs, answer.likeliest, strict=True
+                )
             ]
     if body.top:
         found["next"] = [

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from service.inference.requests import FinishReason
 
+Likeliest: TypeAlias = tuple[tuple[int, float], ...]
+
 
 class TextStep(Struct, frozen=True, tag=True):
     """Reads `text`, draws `max_new_tokens`, tells the `top` likeliest tokens after that.
@@ -34,6 +36,7 @@ class TextStep(Struct, frozen=True, tag=True):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     first_seed: int = 0
+    logprobs: int | None = None
     top: int = 0
 
 
@@ -71,7 +74,8 @@ class NextToken(Struct, frozen=True):
 
 
 class TextAnswer(Struct, frozen=True, tag=True):
-    """What was drawn: its text, tokens and their log-probabilities."""
+    """What was drawn: its text, tokens and their log-probabilities, and for each token those of the
+    `logprobs` likeliest, best first."""
 
     state: bytes
     length: int
@@ -79,6 +83,7 @@ class TextAnswer(Struct, frozen=True, tag=True):
     finish_reason: FinishReason | None
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
+    likeliest: tuple[Likeliest, ...]
     next_tokens: tuple[NextToken, ...]
 
 

@@ -7,7 +7,7 @@ import torch
 from rnn.generation import live
 from rnn.generation.predictor import Generator as LanguageModel
 from rnn.generation.sampling import SamplingSettings
-from service.inference.live_requests import NextToken, TextAnswer, TextStep
+from service.inference.live_requests import Likeliest, NextToken, TextAnswer, TextStep
 from service.inference.requests import FinishReason
 from service.inference.stops import StopFilter
 
@@ -34,6 +34,7 @@ def advance(model: LanguageModel, request: TextStep) -> Generator[None, None, Te
         drawn.finish_reason if drawn else None,
         tuple(drawn.tokens) if drawn else (),
         tuple(drawn.logprobs) if drawn else (),
+        tuple(drawn.likeliest) if drawn else (),
         _next_tokens(model, text, request.top) if request.top else (),
     )
 
@@ -54,11 +55,13 @@ class _Drawn:
             repetition_penalty=request.repetition_penalty,
             presence_penalty=request.presence_penalty,
             frequency_penalty=request.frequency_penalty,
+            logprobs=request.logprobs,
         )
         self.finish_reason: FinishReason | None = None
         self.pieces: list[str] = []
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
+        self.likeliest: list[Likeliest] = []
         self._continuation = live.Continuation(model, text, settings, request.seed)
         self._decoder = live.decoder(model, text)
         self._stops = StopFilter(request.stop)
@@ -67,9 +70,10 @@ class _Drawn:
     def go_on(self, tokens: int) -> None:
         """Draws so many tokens, or until the end of what was asked for."""
         for _ in range(tokens):
-            token, logprob = self._continuation.draw()
+            token, logprobs = self._continuation.draw()
             self.tokens.append(token)
-            self.logprobs.append(logprob)
+            self.logprobs.append(logprobs.chosen)
+            self.likeliest.append(logprobs.likeliest)
             self.pieces.append(self._stops.push(self._decoder.push(token)))
             if self._stops.stopped:
                 self.finish_reason = "stop"

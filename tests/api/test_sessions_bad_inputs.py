@@ -143,7 +143,7 @@ def test_an_answer_that_is_too_long_to_be_kept(make_app: MakeApp, headers: Heade
     """sessions-18: said before the session goes on."""
     with TestClient(make_app(max_session_answer_bytes=1024), base_url="http://localhost") as client:
         path = create(client, headers)
-        body = {"max_new_tokens": 100, "logprobs": True}
+        body = {"max_new_tokens": 100, "logprobs": 2}
         refused(client, headers, f"{path}/steps", body, 422, "validation-error", "")
         assert step(client, headers, path, max_new_tokens=100)["seq"] == 1
 

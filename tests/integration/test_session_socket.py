@@ -34,8 +34,8 @@ def test_a_handshake_pings_and_a_long_message(settings: Settings, database: Data
             socket.send(json.dumps({"key": key}))
             assert json.loads(socket.recv())["status"] == 404
         with connect(url, max_size=None) as socket:
+            socket.send("a" * (settings.max_body_bytes + 1))
             with pytest.raises(ConnectionClosed) as ended:
-                socket.send("a" * (settings.max_body_bytes + 1))
                 socket.recv()
             assert ended.value.rcvd is not None
             assert ended.value.rcvd.code == 1009

@@ -8,7 +8,7 @@ from pydantic import Field
 from rnn.config import MAX_SEED, TaskName
 from service.api.schemas.base import SeriesTime, StrictBody, View
 from service.api.schemas.forecasts import Series, Static
-from service.api.schemas.generations import LikelyToken
+from service.api.schemas.generations import DrawnToken
 from service.api.schemas.models import AnsweringModel
 from service.api.schemas.sentiment import InputText, TextSentiment
 from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
@@ -85,8 +85,12 @@ class SessionStep(ForecastOptions, ClassificationOptions, GenerationOptions):
     top: int = Field(
         0, ge=0, le=100, description="So many of the likeliest next tokens are in the answer."
     )
-    logprobs: bool = Field(
-        default=False, description="Also answers with each token's logarithmic probability."
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="Also answers with each drawn token's logarithmic probability under the model, "
+        "before any setting, and with those of so many of the likeliest tokens.",
     )
 
 
@@ -116,7 +120,7 @@ class TextResult(View):
     tokens: int = Field(description="Of the text so far, read or drawn.")
     text: str | None = None
     finish_reason: FinishReason | None = None
-    logprobs: list[LikelyToken] | None = None
+    logprobs: list[DrawnToken] | None = None
     next: list[NextTokenView] | None = Field(None, description="The likeliest first.")
 
 
