@@ -1,0 +1,85 @@
+"""Whoever comes and goes beside it, a request is told what it would be told alone."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnn.generation.predictor import Generator
+from service.inference import prefix_cache
+from service.inference.generation import Generation
+from service.inference.requests import GenerationRequest, PromptRead
+from tests.unit.inference.test_decode import Caller, alone
+
+DRAWN = st.builds(
+    GenerationRequest,
+    prompt=st.sampled_from(["a", "the cat ", "the cat sat on the mat", "é" * 9]),
+    max_new_tokens=st.integers(1, 12),
+    n=st.integers(1, 3),
+    temperature=st.sampled_from([0.0, 0.7, 1.5]),
+    top_k=st.sampled_from([None, 1, 30]),
+    top_p=st.sampled_from([1.0, 0.8]),
+    min_p=st.sampled_from([0.0, 0.02]),
+    repetition_penalty=st.sampled_from([1.0, 1.4]),
+    presence_penalty=st.sampled_from([0.0, 0.6]),
+    frequency_penalty=st.sampled_from([0.0, 0.3]),
+    stop=st.sampled_from([(), ("\ufffd",), ("q", "zz")]),
+    seed=st.integers(0, 5),
+    logprobs=st.sampled_from([None, 2]),
+)
+SEARCHED = st.builds(
+    GenerationRequest,
+    prompt=st.sampled_from(["a", "the cat "]),
+    max_new_tokens=st.integers(2, 8),
+    n=st.integers(1, 2),
+    num_beams=st.integers(2, 4),
+    stop=st.sampled_from([(), ("\ufffd",)]),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(DRAWN, SEARCHED), st.integers(0, 9), st.one_of(st.none(), st.integers(0, 12))
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.sampled_from([0, 20_000, 2**20]),
+    st.integers(4, 12),
+)
+@settings(max_examples=40, deadline=None)
+def test_under_random_joins_and_cancels(
+    generator: Generator,
+    visits: Sequence[tuple[GenerationRequest, int, int | None]],
+    prefix_cache_bytes: int,
+    slots: int,
+) -> None:
+    """Each comes at some turn, and some leave a number of turns later; a cache that holds few or
+    many of their prompts; more texts than slots. Who leaves was told the beginning of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix_cache, "BLOCK_TOKENS", 4)
+        caller = Caller(slots, prefix_cache_bytes=prefix_cache_bytes)
+        present: list[tuple[Generation, int | None]] = []
+        for turn in range(25):
+            for request, comes, stays in visits:
+                if comes == turn:
+                    leaves = None if stays is None else turn + stays
+                    present.append((caller.add(request, generator), leaves))
+            for generation, leaves in present:
+                if leaves == turn:
+                    generation.cancelled = True
+            caller.turn()
+        caller.finish()
+        assert caller.decoder.rows == 0
+        for generation, leaves in present:
+            single, one = alone(generation.request, generator)
+            expected, told = without_cached(single.events[one]), caller.events[generation]
+            if leaves is None:
+                assert len(told) == len(expected)
+            assert without_cached(told) == expected[: len(told)]
+
+
+def without_cached(events: list[object]) -> list[object]:
+    return [PromptRead(e.tokens) if isinstance(e, PromptRead) else e for e in events]
