@@ -87,66 +87,59 @@ class Filters:
         top_p_b: NDArray[np.float64],
         min_p_b: NDArray[np.float64],
     ) -> None:
-        with np.errstate(divide="ignore"):
-            self._lowest_b = np.log(min_p_b).astype(np.float32)
+        self._min_p_b = min_p_b.astype(np.float32)
         self._ranked = np.flatnonzero((top_k_b < ALL) | (top_p_b < 1))
         self._top_k_f = top_k_b[self._ranked]
         self._top_p_f = top_p_b[self._ranked]
         self._columns = max([_RANKED, *self._top_k_f[self._top_k_f < ALL].tolist()])
         self._any = bool(len(self._ranked) or (min_p_b > 0).any())
 
-    def apply(self, weights_bv: Scores, below_bv: Scores) -> None:
+    def apply(self, weights_bv: Scores, room_bv: Scores) -> None:
         """Sets the weights of all other tokens to zero; the best token always stays.
 
         Args:
-            weights_bv: the exponentials of `below_bv`.
-            below_bv: scores less the best one, divided by the temperature.
+            weights_bv: 1 for the best token of each row.
+            room_bv: to sort them in; what it holds is lost. New memory would take more time.
         """
         if not self._any:
             return
-        lowest_b = self._lowest_b
+        lowest_b = self._min_p_b
         if len(self._ranked):
-            # A view is cheaper than a copy where all rows are of one kind, as they mostly are.
-            rows = slice(None) if len(self._ranked) == len(lowest_b) else self._ranked
+            rows: NDArray[np.intp] | slice = self._ranked
+            if len(self._ranked) == len(lowest_b):
+                rows = slice(None)
+                np.copyto(room_bv, weights_bv)
+            else:
+                room_bv = weights_bv[rows]
             total_f = np.add.reduce(weights_bv[rows], axis=1)
-            ranked_f = _lowest_ranked(
-                below_bv[rows], self._top_k_f, self._top_p_f, total_f, self._columns
-            )
+            together_f = np.where(self._top_p_f < 1, self._top_p_f * total_f, np.inf)
+            lowest_f = _lowest(room_bv, self._top_k_f, together_f, self._columns)
             lowest_b = lowest_b.copy()
-            lowest_b[rows] = np.maximum(lowest_b[rows], ranked_f)
-        np.multiply(weights_bv, below_bv >= lowest_b[:, None], out=weights_bv)
+            lowest_b[rows] = np.maximum(lowest_b[rows], lowest_f)
+        np.multiply(weights_bv, weights_bv >= lowest_b[:, None], out=weights_bv)
 
 
-def _lowest_ranked(
-    below_fv: Scores,
-    top_k_f: NDArray[np.int64],
-    top_p_f: NDArray[np.float64],
-    total_f: Scores,
-    columns: int,
+def _lowest(
+    weights_fv: Scores, top_k_f: NDArray[np.int64], together_f: NDArray[np.float64], columns: int
 ) -> Scores:
-    """The lowest score that top_k and top_p leave in.
+    """The lowest of the best `top_k_f` weights, or of those that are enough to reach `together_f`.
 
     Args:
-        total_f: the sum of a row's weights.
-        columns: so many of the best tokens are sorted, more where that is not enough for top_p.
+        weights_fv: are brought into another order.
+        columns: so many of the best are sorted, more only where that is not enough to reach it.
     """
-    vocabulary = below_fv.shape[1]
+    vocabulary = weights_fv.shape[1]
     columns = min(columns, vocabulary)
-    best_fc = below_fv
     if columns < vocabulary:
-        best_fc = np.partition(below_fv, vocabulary - columns, axis=1)[:, vocabulary - columns :]
-    best_fc = np.ascontiguousarray(np.sort(best_fc, axis=1)[:, ::-1])
-    kept_f = top_k_f
-    if (top_p_f < 1).any():
-        upto_fc = np.add.accumulate(np.exp(best_fc), axis=1, dtype=np.float64)
-        needed_f = 1 + np.count_nonzero(upto_fc < (top_p_f * total_f)[:, None], axis=1)
-        kept_f = np.where(top_p_f < 1, np.minimum(needed_f, kept_f), kept_f)
+        weights_fv.partition(vocabulary - columns, axis=1)
+    best_fc = np.sort(weights_fv[:, vocabulary - columns :], axis=1)[:, ::-1]
+    upto_fc = np.add.accumulate(best_fc, axis=1, dtype=np.float64)
+    kept_f = 1 + np.count_nonzero(upto_fc < together_f[:, None], axis=1)
+    kept_f = np.minimum(kept_f, top_k_f)
     lowest_f: Scores = best_fc[np.arange(len(best_fc)), np.minimum(kept_f, columns) - 1]
     short = np.flatnonzero(kept_f > columns)
     if len(short) and columns < vocabulary:
-        lowest_f[short] = _lowest_ranked(
-            below_fv[short], top_k_f[short], top_p_f[short], total_f[short], 8 * columns
-        )
+        lowest_f[short] = _lowest(weights_fv[short], top_k_f[short], together_f[short], 8 * columns)
     return lowest_f
 
 
@@ -154,6 +147,9 @@ def draw(below_bv: Scores, filters: Filters, uniform_b: NDArray[np.float64]) -> 
     """A token for each row, by the inverse of its cumulative distribution.
 
     Weights are summed in blocks, then the blocks: little error, and little time.
+
+    Args:
+        below_bv: scores less the best one, divided by the temperature; what it holds is lost.
     """
     rows, vocabulary = below_bv.shape
     size = 1 << (vocabulary.bit_length() + 1) // 2
