@@ -58,7 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
         server_header=False,
         proxy_headers=False,  # what a caller says of its own address is not believed
         backlog=BACKLOG,
-        ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     given = None
