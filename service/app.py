@@ -133,7 +133,9 @@ def _services(settings: Settings) -> Services:
         models=ModelResolver(database, artifacts),
         signer=signer,
         names=names,
-        sessions=SessionStore(settings.redis_url.get_secret_value(), names),
+        sessions=SessionStore(
+            settings.redis_url.get_secret_value(), names, settings.max_session_input_bytes
+        ),
         news=News(settings.database_url.get_secret_value()),
         disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),
         file_work=CapacityLimiter(FILES_AT_ONCE),

@@ -143,6 +143,9 @@ class Settings(BaseSettings):
     session_idle_seconds: float = Field(
         300.0, gt=0, description="A WebSocket without a message for so long is closed."
     )
+    max_session_input_bytes: int = Field(
+        2**20, ge=0, description="Inputs kept of a session that can move to another version."
+    )
     max_session_answer_bytes: int = Field(
         2**20, ge=1024, description="To one step; it is kept, to be given again."
     )

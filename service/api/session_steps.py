@@ -1,11 +1,11 @@
 """A step of a session between HTTP and the engine: what is asked, how the answer is written."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from rnn.config import MAX_SEED
 from service.api.schemas.sessions import SessionStep
@@ -44,7 +44,7 @@ WORK: dict[str, tuple[str, ...]] = {
 }
 
 
-def first_request(task: str, network: str, begun: dict[str, Any]) -> LiveRequest:
+def first_request(task: str, network: str, begun: Mapping[str, Any]) -> LiveRequest:
     """What makes the state that a session begins with.
 
     Args:
@@ -129,6 +129,45 @@ def request(task: str, network: str, state: bytes, body: SessionStep) -> LiveReq
         seed=body.seed,
         logprobs=body.logprobs,
         top=body.top,
+    )
+
+
+def inputs(body: SessionStep, answer: LiveAnswer) -> bytes:
+    """What a step brought, as it is kept to be read again by another version."""
+    if isinstance(answer, TextAnswer):
+        return to_json({"text": answer.read})
+    length = len(body.values or ())
+    return to_json(
+        {
+            "text": body.text or "",
+            "values": body.values or [],
+            "past": body.past_covariates,
+            "future": {name: each[:length] for name, each in body.future_covariates.items()},
+        }
+    )
+
+
+def replay(task: str, network: str, state: bytes, kept: list[bytes]) -> LiveRequest:
+    """One step with all inputs that were kept."""
+    steps = [from_json(each) for each in kept]
+    if task != FORECASTING:
+        text = "".join(step["text"] for step in steps)
+        if task == CLASSIFICATION:
+            return LabelStep(network, state, text)
+        return TextStep(network, state, text)
+    return SeriesStep(
+        network,
+        state,
+        _array([number for step in steps for number in step["values"]]),
+        _joined([step["past"] for step in steps if step["values"]]),
+        _joined([step["future"] for step in steps if step["values"]]),
+    )
+
+
+def _joined(steps: list[dict[str, list[float | None]]]) -> tuple[tuple[str, np.ndarray], ...]:
+    """Each covariate over all steps, which have the same ones."""
+    return tuple(
+        (name, _array([number for step in steps for number in step[name]])) for name in steps[0]
     )
 
 

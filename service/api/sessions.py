@@ -19,6 +19,7 @@ from service.api.schemas.sessions import (
     SessionCreation,
     SessionExport,
     SessionImport,
+    SessionMigration,
     SessionRestore,
     SessionStep,
     SessionView,
@@ -62,6 +63,8 @@ async def create_session(
         version.sha256,
         ttl_seconds,
         body.metadata,
+        begun,
+        body.migratable,
     )
     return await _create(services, subject, response, pinned, answer.state)
 
@@ -158,6 +161,36 @@ async def import_session(
     return await _create(services, subject, response, copied, exported.state)
 
 
+@router.post("/{session_id}/migrate")
+async def migrate(
+    session_id: str, body: SessionMigration, subject: Predicting, services: ServicesDep
+) -> SessionView:
+    """Pins the session to another version, which reads all that the session was given so far."""
+    session = await services.sessions.get(subject.workspace_id, session_id)
+    pinned = session.pinned
+    if not pinned.migratable:
+        raise ConflictError("The session keeps no inputs: it was not made migratable.")
+    kept = await services.sessions.inputs(session)
+    if kept is None:
+        raise ConflictError(
+            "The inputs of the session are not all there: they were more than "
+            f"{services.settings.max_session_input_bytes} bytes, or it was restored."
+        )
+    version = await find_version(services, subject, body.model or pinned.model)
+    if version.name != pinned.model:
+        message = f"is not a version of {pinned.model!r}"
+        fault = Fault(("body", "model"), message)
+        raise ValidationError(f"{version.name!r} {message}.", faults=[fault])
+    first = session_steps.first_request(pinned.task, version.sha256, pinned.begun)
+    answer = await services.engine.advance(version, first)
+    if kept:
+        again = session_steps.replay(pinned.task, version.sha256, answer.state, kept)
+        answer = await services.engine.advance(version, again)
+    moved = pinned.moved(version.version, version.sha256)
+    await services.sessions.commit(session, {"pinned": moved.to_json(), "state": answer.state})
+    return view(services, await services.sessions.get(subject.workspace_id, session_id))
+
+
 @router.delete("/{session_id}", status_code=204)
 async def delete_session(session_id: str, subject: Predicting, services: ServicesDep) -> None:
     await services.sessions.delete(subject.workspace_id, session_id)
@@ -186,15 +219,15 @@ async def take_step(
         raise ValidationError(
             f"The answer would have {len(result)} bytes, the limit is {limit}: ask for less."
         )
+    head = to_json({"model": {"name": pinned.model, "version": pinned.version}})
+    answer = head[:-1] + b',"result":' + result + b"}"
     seq = session.seq + 1
-    fields: dict[str, bytes | int] = {
-        "seq": seq,
-        "state": found.state,
-        "digest": digest,
-        "answer": result,
-    }
-    expires_at = await services.sessions.commit(session, fields)
-    return _answer(session, seq, expires_at, result)
+    expires_at = await services.sessions.commit(
+        session,
+        {"seq": seq, "state": found.state, "digest": digest, "answer": answer},
+        session_steps.inputs(body, found) if pinned.migratable else b"",
+    )
+    return _answer(session, seq, expires_at, answer)
 
 
 def _is_next(held: Held, seq: int, digest: bytes) -> bool:
@@ -213,14 +246,9 @@ def _is_next(held: Held, seq: int, digest: bytes) -> bool:
     return False
 
 
-def _answer(session: Session, seq: int, expires_at: datetime, result: bytes) -> bytes:
-    head = {
-        "session": session.id,
-        "seq": seq,
-        "expires_at": expires_at,
-        "model": {"name": session.pinned.model, "version": session.pinned.version},
-    }
-    return to_json(head)[:-1] + b',"result":' + result + b"}"
+def _answer(session: Session, seq: int, expires_at: datetime, stored: bytes) -> bytes:
+    head = to_json({"session": session.id, "seq": seq, "expires_at": expires_at})
+    return head[:-1] + b"," + stored[1:]
 
 
 def _begun(body: SessionCreation, version: ServedVersion) -> dict[str, Any]:
@@ -313,5 +341,6 @@ def view(services: Services, session: Session) -> SessionView:
         ttl_seconds=pinned.ttl_seconds,
         seq=session.seq,
         metadata=dict(pinned.metadata),
+        migratable=pinned.migratable,
         snapshots=list(range(oldest, session.snapshots + 1)),
     )

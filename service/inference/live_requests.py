@@ -75,10 +75,12 @@ class NextToken(Struct, frozen=True):
 
 class TextAnswer(Struct, frozen=True, tag=True):
     """What was drawn: its text, tokens and their log-probabilities, and for each token those of the
-    `logprobs` likeliest, best first."""
+    `logprobs` likeliest, best first. `read` is all text that the step added to the session: what
+    came, then what was drawn, with a stop string."""
 
     state: bytes
     length: int
+    read: str
     text: str
     finish_reason: FinishReason | None
     tokens: tuple[int, ...]

@@ -30,6 +30,7 @@ def advance(model: LanguageModel, request: TextStep) -> Generator[None, None, Te
     return TextAnswer(
         live.to_bytes(text, network),
         live.count(model, text),
+        request.text + (drawn.said if drawn else ""),
         "".join(drawn.pieces) if drawn else "",
         drawn.finish_reason if drawn else None,
         tuple(drawn.tokens) if drawn else (),
@@ -58,6 +59,7 @@ class _Drawn:
             logprobs=request.logprobs,
         )
         self.finish_reason: FinishReason | None = None
+        self.said = ""
         self.pieces: list[str] = []
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
@@ -74,7 +76,9 @@ class _Drawn:
             self.tokens.append(token)
             self.logprobs.append(logprobs.chosen)
             self.likeliest.append(logprobs.likeliest)
-            self.pieces.append(self._stops.push(self._decoder.push(token)))
+            piece = self._decoder.push(token)
+            self.said += piece
+            self.pieces.append(self._stops.push(piece))
             if self._stops.stopped:
                 self.finish_reason = "stop"
                 return

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 
@@ -13,6 +14,8 @@ class Pinned:
 
     Attributes:
         sha256: digest of the version's manifest.
+        begun: what the first state was made of.
+        migratable: whether inputs are kept, to make the state again for another version.
     """
 
     model: str
@@ -21,6 +24,8 @@ class Pinned:
     sha256: str
     ttl_seconds: int
     metadata: Mapping[str, str] = field(default_factory=dict)
+    begun: Mapping[str, Any] = field(default_factory=dict)
+    migratable: bool = False
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -30,8 +35,12 @@ class Pinned:
         return cls(**json.loads(data))
 
     def copied(self, ttl_seconds: int, metadata: Mapping[str, str]) -> "Pinned":
-        """For another session."""
-        return replace(self, ttl_seconds=ttl_seconds, metadata=metadata)
+        """For another session, of whose inputs nothing is kept."""
+        return replace(self, ttl_seconds=ttl_seconds, metadata=metadata, migratable=False)
+
+    def moved(self, version: int, sha256: str) -> "Pinned":
+        """To another version of the model."""
+        return replace(self, version=version, sha256=sha256)
 
 
 @dataclass(frozen=True)

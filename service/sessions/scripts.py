@@ -1,6 +1,6 @@
 """What Redis does in one piece. Times are those of its own clock, in milliseconds.
 
-KEYS: the session (a hash), all sessions of the workspace (by expiry).
+KEYS: the session (a hash), all sessions of the workspace (by expiry), its inputs (a list).
 """
 
 _NOW = """
@@ -12,6 +12,7 @@ _RENEW = """
 local function renew(ttl, id)
   redis.call('HSET', KEYS[1], 'expires_at', string.format('%.0f', now + ttl))
   redis.call('PEXPIRE', KEYS[1], ttl)
+  redis.call('PEXPIRE', KEYS[3], ttl)
   redis.call('ZADD', KEYS[2], now + ttl, id)
   if redis.call('PTTL', KEYS[2]) < tonumber(ttl) then redis.call('PEXPIRE', KEYS[2], ttl) end
 end
@@ -31,8 +32,8 @@ return 1
 """
 )
 
-# ARGV: id, ttl, the revision that was read, fields and values. Returns when the session expires;
-# 0: it is gone; -1: it has another revision.
+# ARGV: id, ttl, the revision that was read, the input or '', how many bytes of inputs are kept,
+# fields and values. Returns when the session expires; 0: it is gone; -1: it has another revision.
 COMMIT = (
     _NOW
     + _RENEW
@@ -40,8 +41,15 @@ COMMIT = (
 local revision = redis.call('HGET', KEYS[1], 'revision')
 if not revision then return 0 end
 if revision ~= ARGV[3] then return -1 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
+if ARGV[4] ~= '' then
+  if redis.call('HINCRBY', KEYS[1], 'input_bytes', #ARGV[4]) > tonumber(ARGV[5]) then
+    redis.call('DEL', KEYS[3])
+  else
+    redis.call('RPUSH', KEYS[3], ARGV[4])
+  end
+end
 renew(ARGV[2], ARGV[1])
 return now + ARGV[2]
 """
@@ -57,12 +65,14 @@ redis.call('HDEL', KEYS[1], 'snapshot:' .. (number - ARGV[1]))
 return number
 """
 
-# ARGV: number of the snapshot. Returns 1; 0: the session is gone; -1: there is no such snapshot.
+# ARGV: number of the snapshot, more bytes than are kept of inputs, for those that there are are no
+# longer what the state is made of. Returns 1; 0: the session is gone; -1: the snapshot is.
 RESTORE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local state = redis.call('HGET', KEYS[1], 'snapshot:' .. ARGV[1])
 if not state then return -1 end
-redis.call('HSET', KEYS[1], 'state', state)
+redis.call('HSET', KEYS[1], 'state', state, 'input_bytes', ARGV[2])
+redis.call('DEL', KEYS[3])
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 return 1
 """
@@ -70,5 +80,6 @@ return 1
 # ARGV: id. Returns whether it was there.
 DELETE = """
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
 return redis.call('DEL', KEYS[1])
 """

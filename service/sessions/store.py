@@ -35,8 +35,9 @@ class SessionStore:
     """Lives on one event loop. Every function raises UnavailableError where Redis is away, and
     GoneError or NotFoundError where there is no such session."""
 
-    def __init__(self, redis_url: str, names: Names) -> None:
+    def __init__(self, redis_url: str, names: Names, max_input_bytes: int) -> None:
         self._names = names
+        self._max_input_bytes = max_input_bytes
         self._redis: Redis = Redis.from_url(
             redis_url,
             socket_timeout=ANSWER_SECONDS,
@@ -87,13 +88,16 @@ class SessionStore:
         session, held = await self._read(workspace_id, session_id, ("state", "digest", "answer"))
         return Held(session, *(value or b"" for value in held))
 
-    async def commit(self, session: Session, fields: Mapping[str, bytes | int]) -> datetime:
-        """Writes what a step brought; returns when the session now expires.
+    async def commit(
+        self, session: Session, fields: Mapping[str, bytes | int], inputs: bytes = b""
+    ) -> datetime:
+        """Writes what a step brought, and keeps its inputs; returns when the session now expires.
 
         Raises ConflictError where it changed since it was read.
         """
         ttl_ms = session.pinned.ttl_seconds * 1000
-        args = [session.id, ttl_ms, session.revision, *_flat(fields)]
+        kept = [inputs, self._max_input_bytes]
+        args = [session.id, ttl_ms, session.revision, *kept, *_flat(fields)]
         with _available():
             expires_at_ms: int = await self._commit(
                 keys=_keys(session.workspace_id, session.id), args=args
@@ -148,11 +152,24 @@ class SessionStore:
     async def restore(self, session: Session, number: int) -> None:
         """Takes the session back to a snapshot; its steps are numbered on."""
         with _available():
-            done = await self._restore(keys=_keys(session.workspace_id, session.id), args=[number])
+            done = await self._restore(
+                keys=_keys(session.workspace_id, session.id),
+                args=[number, self._max_input_bytes + 1],
+            )
         if done == 0:
             raise _gone(session.id)
         if done < 0:
             raise NotFoundError(f"The session has no snapshot {number}, or has it no longer.")
+
+    async def inputs(self, session: Session) -> list[bytes] | None:
+        """All that were kept, in order; None where they are not all of the state's."""
+        key, _, inputs = _keys(session.workspace_id, session.id)
+        with _available():
+            total = await self._redis.hget(key, "input_bytes")
+            if int(total or 0) > self._max_input_bytes:
+                return None
+            found: list[Any] = await self._redis.lrange(inputs, 0, -1)
+        return found
 
     async def delete(self, workspace_id: UUID, session_id: str) -> None:
         with _available():
@@ -179,7 +196,7 @@ class SessionStore:
 def _keys(workspace_id: UUID, session_id: str) -> list[str]:
     """Of one workspace in one slot of a cluster."""
     root = f"reprise:sessions:{{{workspace_id}}}"
-    return [f"{root}:{session_id}", root]
+    return [f"{root}:{session_id}", root, f"{root}:{session_id}:inputs"]
 
 
 def _flat(fields: Mapping[str, bytes | int]) -> list[Any]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
+from rnn.checkpoint import read, write
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.tables import Workspace
 from service.inference.engine import Engine
 from service.settings import Settings
 from tests.api.conftest import MakeApp, MakeKey, bearer, problem
-from tests.serving import GENERATION, publish
+from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
 
 PATH = "/api/v1/sessions"
 SERIES = [10 + np.sin(i / 2) for i in range(60)]
@@ -324,3 +326,99 @@ def test_a_lost_redis_is_a_lost_session_and_no_other(
     ):
         assert (response.status_code, problem(response)) == (410, "gone")
     assert step(client, headers, create(client, headers), text="a")["seq"] == 1
+
+
+@pytest.fixture
+def second_version(
+    trained: Mapping[str, Path],
+    tmp_path: Path,
+    database: Database,
+    settings: Settings,
+    workspace: Workspace,
+) -> Callable[[str], None]:
+    """Publishes a version of other weights under a name."""
+
+    def publish_other(name: str) -> None:
+        task = {"verses": GENERATION, "demand": FORECASTING, "reviews": CLASSIFICATION}[name]
+        content = read(trained[task], "model")
+        tensors = {key: 0.9 * tensor for key, tensor in content.tensors.items()}
+        write(tmp_path / "other", replace(content, tensors=tensors))
+        store = ArtifactStore(settings.artifact_dir)
+        publish(database, store, workspace.id, name, task, tmp_path / "other")
+
+    return publish_other
+
+
+@pytest.mark.parametrize(
+    ("model", "steps", "last"),
+    [
+        (
+            "verses",
+            [{"text": "the qu"}, {"text": "ick "}, {"max_new_tokens": 6, "stop": ["n"]}],
+            {"top": 5},
+        ),
+        (
+            "demand",
+            [{"values": [1.0, None, 3.0]}, {"horizon": 1}, {"values": [2.0]}],
+            {"horizon": 3},
+        ),
+        ("reviews", [{"text": "a love"}, {"text": "ly film"}], {"text": ".", "all_scores": True}),
+    ],
+)
+def test_a_session_moves_to_another_version(
+    client: TestClient,
+    headers: Headers,
+    second_version: Callable[[str], None],
+    model: str,
+    steps: list[dict[str, Any]],
+    last: dict[str, Any],
+) -> None:
+    """The other version goes on as if it had been there from the beginning."""
+    path = create(client, headers, model, migratable=True)
+    answers = [step(client, headers, path, **body) for body in steps]
+    second_version(model)
+    moved = client.post(f"{path}/migrate", json={}, headers=headers)
+    assert moved.status_code == 200, moved.text
+    assert moved.json()["model"] == {"name": model, "version": 2}
+    again = step(client, headers, path, seq=len(steps), **steps[-1])
+    assert again["model"] == {"name": model, "version": 1}
+    assert again["result"] == answers[-1]["result"]
+    text = "".join(
+        body.get("text", "") + (answer["result"].get("text") or "")
+        for body, answer in zip(steps, answers, strict=True)
+    )
+    if answers[-1]["result"].get("finish_reason") == "stop":
+        text += "n"
+    fresh = create(client, headers, model)
+    given = {"text": text} if model != "demand" else {"values": [1.0, None, 3.0, 2.0]}
+    step(client, headers, fresh, **given)
+    found, expected = (step(client, headers, place, **last) for place in (path, fresh))
+    assert found["result"] == expected["result"]
+    assert found["model"] == expected["model"]
+    back = client.post(f"{path}/migrate", json={"model": f"{model}:1"}, headers=headers)
+    assert back.json()["model"]["version"] == 1
+
+
+def test_a_session_that_cannot_move_says_why(make_app: MakeApp, headers: Headers) -> None:
+    with TestClient(make_app(max_session_input_bytes=64), base_url="http://localhost") as client:
+
+        def refused(path: str, status: int, kind: str, says: str, **body: Any) -> None:
+            response = client.post(f"{path}/migrate", json=body, headers=headers)
+            assert (response.status_code, problem(response)) == (status, kind)
+            assert says in response.json()["detail"]
+
+        refused(create(client, headers), 409, "conflict", "not made migratable")
+        path = create(client, headers, migratable=True)
+        assert client.post(f"{path}/migrate", json={}, headers=headers).status_code == 200
+        refused(path, 404, "not-found", "version 7", model="verses:7")
+        refused(path, 422, "validation-error", "not a version of 'verses'", model="reviews")
+        client.post(f"{path}/snapshot", headers=headers)
+        fork = client.post(f"{path}/fork", headers=headers).headers["location"]
+        refused(fork, 409, "conflict", "not made migratable")
+        step(client, headers, path, text="a" * 99)
+        step(client, headers, path, text="a")
+        refused(path, 409, "conflict", "64 bytes")
+        path = create(client, headers, migratable=True)
+        client.post(f"{path}/snapshot", headers=headers)
+        client.post(f"{path}/restore", json={"snapshot": 1}, headers=headers)
+        refused(path, 409, "conflict", "restored")

@@ -42,6 +42,11 @@ class SessionCreation(StrictBody):
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Of the tokens that a language model draws."
     )
+    migratable: bool = Field(
+        default=False,
+        description="Keeps the inputs, REPRISE_MAX_SESSION_INPUT_BYTES at most, so that the "
+        "session can move to another version.",
+    )
 
 
 class SessionView(View):
@@ -53,6 +58,7 @@ class SessionView(View):
     ttl_seconds: int
     seq: int = Field(description="Number of the last step; 0: there was none.")
     metadata: dict[str, str]
+    migratable: bool
     snapshots: list[int] = Field(description="Numbers of those that are kept.")
 
 
@@ -158,3 +164,9 @@ class SessionExport(View):
 
 class SessionImport(SessionCopy):
     state: str = Field(min_length=1, description="As /export gave it.")
+
+
+class SessionMigration(StrictBody):
+    model: ModelReference | None = Field(
+        None, description="Another version of the session's model; null: the one in production."
+    )
