@@ -26,9 +26,8 @@ class Names:
 
     def new(self, workspace_id: UUID, made_at_ms: int) -> str:
         """An id that was never there."""
-        given = made_at_ms.to_bytes(_TIME_BYTES, "big") + secrets.token_bytes(_RANDOM_BYTES)
-        signed = given + self._signature(workspace_id, given)
-        return PREFIX + base64.urlsafe_b64encode(signed).decode().rstrip("=")
+        made_at = made_at_ms.to_bytes(_TIME_BYTES, "big")
+        return self._written(workspace_id, made_at + secrets.token_bytes(_RANDOM_BYTES))
 
     def made_at_ms(self, workspace_id: UUID, session_id: str) -> int | None:
         """When an id was made in this workspace, in milliseconds since 1970; None: it was not."""
@@ -40,10 +39,12 @@ class Names:
             )
         except (binascii.Error, ValueError):
             return None
-        given, signature = signed[:-_SIGNATURE_BYTES], signed[-_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, self._signature(workspace_id, given)):
+        given = signed[:-_SIGNATURE_BYTES]
+        expected = self._written(workspace_id, given)
+        if not hmac.compare_digest(session_id.encode(), expected.encode()):
             return None
         return int.from_bytes(given[:_TIME_BYTES], "big")
 
-    def _signature(self, workspace_id: UUID, given: bytes) -> bytes:
-        return self._signer.sign("session id", workspace_id.bytes, given)[:_SIGNATURE_BYTES]
+    def _written(self, workspace_id: UUID, given: bytes) -> str:
+        signature = self._signer.sign("session id", workspace_id.bytes, given)[:_SIGNATURE_BYTES]
+        return PREFIX + base64.urlsafe_b64encode(given + signature).decode().rstrip("=")

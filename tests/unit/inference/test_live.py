@@ -1,6 +1,7 @@
 """A step of a session on the engine's side."""
 
 import asyncio
+from collections.abc import Generator as Turns
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rnn.errors import LiveStateError
 from rnn.generation.predictor import Generator
 from service.inference.engine import Engine
 from service.inference.live import advance_in_turns
-from service.inference.live_requests import TextAnswer, TextStep
+from service.inference.live_requests import LiveAnswer, TextAnswer, TextStep
 from service.inference.requests import GenerationRequest, ServedVersion
 from tests.unit.inference.test_engine import collect, run
 
@@ -19,14 +20,15 @@ NETWORK = "a" * 64
 
 def advance(model: Generator, request: TextStep) -> tuple[TextAnswer, int]:
     """The answer, and in how many turns."""
-    turns, count = advance_in_turns(model, request), 1
-    while True:
-        try:
-            next(turns)
-        except StopIteration as end:
-            assert isinstance(end.value, TextAnswer)
-            return end.value, count
-        count += 1
+    answers: list[LiveAnswer] = []
+
+    def work() -> Turns[None, None, None]:
+        answers.append((yield from advance_in_turns(model, request)))
+
+    turns = 1 + sum(1 for _ in work())
+    (answer,) = answers
+    assert isinstance(answer, TextAnswer)
+    return answer, turns
 
 
 def test_long_work_is_cut_into_turns(generator: Generator) -> None:

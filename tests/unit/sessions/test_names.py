@@ -32,7 +32,7 @@ def test_an_id_tells_when_it_was_made_where_it_was_made(tmp_path: Path) -> None:
 
 
 def test_every_character_of_an_id_counts(tmp_path: Path) -> None:
-    """The last one holds two bits that are not in the bytes: as another letter it was the same."""
+    """Two bits of the last one are not in the bytes: with other letters it was the same id."""
     names = Names(Signer(tmp_path))
     name = names.new(WORKSPACE, 1)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
