@@ -96,13 +96,15 @@ def extend(
     """The series with further values, and the future covariates after them [horizon, F].
 
     Args:
-        past: [T] each, by the names that the columns had in training.
+        past: [T] each, by the names that the columns had in training; of no values none is needed.
         future: [T + horizon] each.
 
     Raises:
         InputMismatchError: covariates that are not those the model reads.
     """
     data, shape = model.config.data, model.shape(1)
+    if not len(values_t) and not past:
+        past = dict.fromkeys(data.past_covariates, values_t)
     static: dict[str, float | str | None] = dict.fromkeys(data.static_covariates)
     _check(data, values_t, SeriesCovariates(past, future, static, live.start), horizon)
     joined_t = np.concatenate([live.history_t, values_t])

@@ -7,6 +7,7 @@ that no further message can mend ends the connection.
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -44,6 +45,11 @@ async def stream(socket: WebSocket, session_id: str) -> None:
     if key is not None:
         await services.authenticator.subject(key)  # its error still is an answer to the handshake
     await socket.accept()
+    with suppress(WebSocketDisconnect):
+        await _begin(socket, services, session_id, key)
+
+
+async def _begin(socket: WebSocket, services: Services, session_id: str, key: str | None) -> None:
     try:
         if key is None:
             key = _key(await _message(socket, services, KEY_SECONDS))
@@ -51,7 +57,7 @@ async def stream(socket: WebSocket, session_id: str) -> None:
         session = await services.sessions.get(subject.workspace_id, session_id)
         await socket.send_text(view(services, session).model_dump_json())
     except WebSocketDisconnect:
-        return
+        raise
     except TimeoutError:
         await _tell(socket, UnauthenticatedError("No message brought a key."))
         await socket.close(POLICY)
@@ -72,7 +78,7 @@ async def _serve(socket: WebSocket, services: Services, session_id: str, key: st
             answer = await take_step(services, subject, session_id, _step(message))
             await socket.send_text(answer.decode())
         except WebSocketDisconnect:
-            return
+            raise
         except TimeoutError:
             await socket.close(DONE, "idle")
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Generator as Turns
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rnn.generation.predictor import Generator
 from service.inference.engine import Engine
 from service.inference.live import advance_in_turns
 from service.inference.live_requests import LiveAnswer, TextAnswer, TextStep
+from service.inference.options import GenerationOptions
 from service.inference.requests import GenerationRequest, ServedVersion
 from tests.unit.inference.test_engine import collect, run
 
@@ -39,6 +41,12 @@ def test_long_work_is_cut_into_turns(generator: Generator) -> None:
     assert (read.length, turns) == (5_000, 10)
     drawn, turns = advance(generator, TextStep(NETWORK, read.state, max_new_tokens=100))
     assert (drawn.length, len(drawn.tokens), turns) == (5_100, 100, 8)
+
+
+def test_a_step_draws_with_every_option_of_a_generation() -> None:
+    """One that a step does not know would be taken and forgotten."""
+    known = {field.name for field in fields(TextStep)}
+    assert set(GenerationOptions.model_fields) <= known
 
 
 def test_a_state_of_another_network_is_refused(generator: Generator) -> None:

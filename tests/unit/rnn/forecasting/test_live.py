@@ -119,6 +119,19 @@ def test_a_series_in_pieces_is_forecast_as_the_whole(
     np.testing.assert_array_equal(found.quantiles_bqt, expected.quantiles_bqt)
 
 
+def test_a_forecast_of_nothing_new_needs_no_past_covariates() -> None:
+    model, series = MODELS["all"], np.arange(20.0)
+    past, future = beside(model, 23)
+    so_far, _ = live.extend(
+        model, begin(model), series, part(past, 0, 20), part(future, 0, 20), horizon=0
+    )
+    so_far, ahead_hf = live.extend(model, so_far, np.empty(0), {}, part(future, 20, 23), horizon=3)
+    known = SeriesCovariates(part(past, 0, 20), future, STATIC, START)
+    expected = model.forecast([series], 3, LEVELS, [known])
+    found = live.forecast(model, so_far, ahead_hf, 3, LEVELS)
+    np.testing.assert_array_equal(found.mean_bt, expected.mean_bt)
+
+
 def test_recursive_decoding_goes_beyond_the_trained_horizon() -> None:
     model, series = MODELS["recursive"], np.sin(np.arange(40.0))
     so_far, ahead_hf = live.extend(model, begin(model), series, {}, {}, horizon=20)
