@@ -45,10 +45,10 @@ class Run:
 
 
 class Service:
-    """At an address; `folder` has its files where it is our own."""
+    """At an address; where it is our own, with its folder and the process that started it."""
 
-    def __init__(self, url: str, key: str, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, url: str, key: str, folder: Path | None = None, pid: int = 0) -> None:
+        self.folder, self.pid = folder, pid
         self.http = httpx.Client(
             base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=300
         )
@@ -115,7 +115,7 @@ def own_service(*, workers: int = 1, **environment: str) -> Iterator[Service]:
             url, key = re.search(r"http://\S+", printed), re.search(r"rp_\w+", printed)
             if url is None or key is None:
                 raise RuntimeError(f"the service did not start:\n{printed}")
-            yield Service(url.group(), key.group(), Path(folder))
+            yield Service(url.group(), key.group(), Path(folder), process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

@@ -15,7 +15,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -80,7 +80,7 @@ def _measure(options: argparse.Namespace, kept: Kept, python: Path | None) -> No
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="reprise-serving-")))
         with watch.pinned(options.server_cores):
             service = stack.enter_context(
-                own_service(REPRISE_INFERENCE_THREADS=str(options.threads), **LIMITS)
+                own_service(workers=1, REPRISE_INFERENCE_THREADS=str(options.threads), **LIMITS)
             )
         bench = Bench(
             service,
@@ -99,6 +99,7 @@ def _measure(options: argparse.Namespace, kept: Kept, python: Path | None) -> No
         trained(service, options.data, tasks, bench.models)
         for task in tasks:
             written_for_peers(bench.models, task, bench.weights)
+        watch.settle(service.pid)
         for name in options.only:
             say(f"{name}:")
             try:
@@ -159,7 +160,7 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _names(known: dict[str, object]) -> Callable[[str], list[str]]:
+def _names(known: Mapping[str, object]) -> Callable[[str], list[str]]:
     def names(text: str) -> list[str]:
         found = [name for name in text.split(",") if name]
         unknown = [name for name in found if name not in known]

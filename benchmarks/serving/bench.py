@@ -23,7 +23,7 @@ from benchmarks.serving.candidates import (
 )
 from benchmarks.serving.load import Asked, Result, fire
 from benchmarks.serving.rows import Row
-from benchmarks.serving.watch import so_far
+from benchmarks.serving.watch import so_far, tree_seconds
 
 CHECKED = 8  # requests whose answers must be ours before anything is timed
 
@@ -58,7 +58,7 @@ class Bench:
         self, endpoint: Endpoint, bodies: Sequence[Any], connections: int, **stream: Any
     ) -> Result:
         """Load on an endpoint; `stream` has what `Asked` knows of streams."""
-        before = so_far()
+        before, spent = so_far(), tree_seconds(endpoint.pid)
         result = fire(
             Asked(
                 endpoint.host,
@@ -75,7 +75,11 @@ class Bench:
         )
         self.load = max(self.load, result.cores)
         taken = so_far() - before
-        return replace(result, others=((taken.others or 0) + taken.stolen) / taken.wall)
+        return replace(
+            result,
+            others=((taken.others or 0) + taken.stolen) / taken.wall,
+            server=tree_seconds(endpoint.pid) - spent,
+        )
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class Cell:
             named = {"first ": result.first, "gap ": result.gap}
         else:
             found[f"{self.unit}/s"] = result.answered * self.items / result.seconds
+        if done := result.all_tokens if self.tokens else result.all_answered:
+            found["processor ms"] = 1e3 * result.server / done
         for name, times in named.items():
             if times is not None:
                 found |= {f"{name}p50 ms": times.p50, f"{name}p99 ms": times.p99}

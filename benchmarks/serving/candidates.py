@@ -24,6 +24,12 @@ from benchmarks.serving.watch import pinned
 
 OURS = "Reprise"
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
+# Nothing is told to anybody, and nothing but errors to the log.
+QUIET = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONWARNINGS": "ignore",
+}
 PEER_MARKER, OUR_MARKER = "data:", "event: token"
 
 
@@ -84,12 +90,14 @@ class Endpoint:
 
     Attributes:
         marker: what each event of a stream holds once.
+        pid: of the process that started all of the server's.
     """
 
     host: str
     port: int
     path: str
     marker: str
+    pid: int
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -114,6 +122,7 @@ def ours(service: Service, path: str) -> Endpoint:
         base.port,
         f"{base.path.rstrip('/')}{path}",
         OUR_MARKER,
+        service.pid,
         {"Authorization": service.http.headers["Authorization"]},
     )
 
@@ -134,16 +143,21 @@ def serving(
     Raises NotServingError where it ends or does not answer.
     """
     port = free_port()
-    environment = {
-        **os.environ,
-        "PEER_TASK": task,
-        "PEER_FOLDER": str(weights),
-        "PEER_PORT": str(port),
-        "PEER_THREADS": str(threads),
-        "PYTHONPATH": str(SCRIPTS),
-        "PYTHONWARNINGS": "ignore",
-    }
-    with tempfile.TemporaryFile("w+") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile("w+") as log,
+    ):
+        environment = {
+            **os.environ,
+            **QUIET,
+            "PEER_TASK": task,
+            "PEER_FOLDER": str(weights),
+            "PEER_PORT": str(port),
+            "PEER_THREADS": str(threads),
+            "PYTHONPATH": str(SCRIPTS),
+            "TMPDIR": folder,
+            "BENTOML_HOME": folder,
+        }
         with pinned(cores):
             process = subprocess.Popen(
                 peer.command(python, port),
@@ -154,7 +168,7 @@ def serving(
                 cwd=weights,
             )
         try:
-            endpoint = Endpoint("127.0.0.1", port, peer.path, PEER_MARKER)
+            endpoint = Endpoint("127.0.0.1", port, peer.path, PEER_MARKER, process.pid)
             _wait(process, endpoint, first)
             yield endpoint
         except NotServingError as error:

@@ -28,7 +28,7 @@ def generator(bench: Bench) -> list[Row]:
         process = subprocess.Popen(command, cwd=ROOT)
     try:
         for path, tokens in (("/answer", 0), ("/stream", EVENTS)):
-            endpoint = Endpoint("127.0.0.1", port, path, PEER_MARKER)
+            endpoint = Endpoint("127.0.0.1", port, path, PEER_MARKER, process.pid)
             _wait(endpoint)
             work = f"{CONNECTIONS} {'streams' if tokens else 'clients'}"
             cell = Cell(work, CONNECTIONS, bodies, bodies, tokens=tokens)

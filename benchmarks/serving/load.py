@@ -84,7 +84,9 @@ class Result:
         first: from the request to the first token.
         gap: between two arrivals of a stream; tokens that arrive together count once.
         cores: of processor time that the generator itself took.
+        all_answered, all_tokens: also while it warmed up and ended.
         others: cores that processes which are not ours took.
+        server: processor seconds of the server, for all of these.
     """
 
     seconds: float
@@ -95,7 +97,10 @@ class Result:
     first: Times | None
     gap: Times | None
     cores: float
+    all_answered: int
+    all_tokens: int
     others: float = 0.0
+    server: float = 0.0
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -137,6 +142,7 @@ class _Load:
         self.asked = asked
         self.marker = asked.marker.encode()
         self.counted = _Counted()
+        self.all_answered = self.all_tokens = 0
         self.over = False
         self._begins = time.perf_counter() + asked.warm_up_seconds
         self._processor = 0.0
@@ -165,6 +171,8 @@ class _Load:
             Times.of(counted.firsts),
             Times.of(counted.gaps),
             cores,
+            self.all_answered,
+            self.all_tokens,
         )
 
     def told(self) -> _Counted:
@@ -269,6 +277,7 @@ class _Connection(asyncio.Protocol):
         else:
             counted.firsts.append(now - self._asked_at)
         counted.tokens += self._came
+        self._load.all_tokens += self._came
         self._tokens += self._came
         self._arrived_at, self._came = now, 0
 
@@ -282,6 +291,7 @@ class _Connection(asyncio.Protocol):
             counted.errors["short"] += 1
         else:
             counted.latencies.append(now - self._asked_at)
+            self._load.all_answered += 1
             self._load.told()  # it may have been the last that was wanted
         if self._transport is not None and not self._parser.should_keep_alive():
             self._transport.close()

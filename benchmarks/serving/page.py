@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from benchmarks.kernels.disturbance import BEARABLE_CORES
 from benchmarks.serving.candidates import OURS
 from benchmarks.serving.rows import Kept, Row, Section, times_as_good
+from benchmarks.serving.sessions import STEP
 from benchmarks.serving.targets import TARGETS
 
 BUSY = 0.9  # share of a core from which the load generator may be what is measured
@@ -12,14 +13,16 @@ BUSY = 0.9  # share of a core from which the load generator may be what is measu
 
 @dataclass(frozen=True)
 class Shown:
-    """How a section is shown; ratios are of the first figure."""
+    """How a section is shown; ratios say how good `base` is beside others in the first figure."""
 
     title: str
     explained: str
     figures: tuple[str, ...]
+    base: str = OURS
 
 
-STREAMED = ("tokens/s", "first p50 ms", "first p99 ms", "gap p50 ms", "gap p99 ms")
+COST = "processor ms"
+STREAMED = ("tokens/s", "first p50 ms", "first p99 ms", "gap p50 ms", "gap p99 ms", COST)
 SHOWN = {
     "generator": Shown(
         "The load generator alone",
@@ -36,18 +39,19 @@ SHOWN = {
     "sentiment": Shown(
         "Sentiment",
         "BiLSTM 2x256, one sentence of SST-2 a request, of the lengths that they have.",
-        ("requests/s", "p50 ms", "p99 ms"),
+        ("requests/s", "p50 ms", "p99 ms", COST),
     ),
     "forecasts": Shown(
         "Forecasts",
         "LSTM 2x128, context 168, horizon 24, hourly series of M4.",
-        ("series/s", "p50 ms", "p99 ms"),
+        ("series/s", "p50 ms", "p99 ms", COST),
     ),
     "sessions": Shown(
         "A step of a session",
-        "One more token of a text: to a session that has read the others, or as a prompt with all "
-        "of them.",
-        ("p50 ms", "p99 ms"),
+        "One more byte of a text and the likeliest next one, or one more value of a series and its "
+        "next 24: by a session that has read the rest, or by a request with all of it.",
+        ("p50 ms", "p99 ms", COST),
+        base=STEP,
     ),
     "prefixes": Shown(
         "The first token after a long prompt",
@@ -71,7 +75,8 @@ def render(kept: Kept) -> str:
         "float32, and gave the same answers before they were timed. They were measured in one run, "
         "in turns, the load from a process of its own on the same machine: each client has one "
         "request on its way and sends the next when it is answered. Figures are medians of the "
-        "turns; in brackets the lowest and the highest. Batches of peers: at most 64 requests, "
+        "turns; in brackets the lowest and the highest. Processor ms: of all processes of a "
+        "server, for an answer or for a token of a stream. Batches of peers: at most 64 requests, "
         f"gathered for 5 ms. Software: {software}.",
     ]
     for name, shown in SHOWN.items():
@@ -105,15 +110,15 @@ def _table(section: Section, shown: Shown) -> str:
     disturbed = section.others is not None and section.others > BEARABLE_CORES
     if disturbed and any("others" in turn for row in section.rows for turn in row.turns):
         names.append("others")
-    compared = any(row.candidate == OURS for row in section.rows) and names
-    heads = ["", "", *names, *([f"{OURS} is"] if compared else [])]
+    compared = any(row.candidate == shown.base for row in section.rows) and names
+    heads = ["", "", *names, *([f"{shown.base} is"] if compared else [])]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     work = ""
     for row in _by_work(section.rows):
-        title = f"**{row.candidate}**" if row.candidate == OURS else row.candidate
+        title = f"**{row.candidate}**" if row.candidate == shown.base else row.candidate
         cells = [row.work if row.work != work else "", title, *(_cell(row, name) for name in names)]
         if compared:
-            cells.append(_ratio(section, row, names[0]))
+            cells.append(_ratio(section, shown.base, row, names[0]))
         lines.append(f"| {' | '.join(cells)} |")
         work = row.work
     return "\n".join(lines)
@@ -134,11 +139,11 @@ def _cell(row: Row, name: str) -> str:
     return f"{number(value)} ({number(min(values))}..{number(max(values))})"
 
 
-def _ratio(section: Section, row: Row, name: str) -> str:
-    ours = section.row(row.work, OURS)
-    if ours is None or row is ours:
+def _ratio(section: Section, base: str, row: Row, name: str) -> str:
+    own = section.row(row.work, base)
+    if own is None or row is own:
         return ""
-    one, other = ours.figure(name), row.figure(name)
+    one, other = own.figure(name), row.figure(name)
     if not one or not other:
         return ""
     times = times_as_good(name, one, other)

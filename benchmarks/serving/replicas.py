@@ -80,7 +80,7 @@ def replica(bench: Bench) -> Iterator[tuple[Endpoint, "subprocess.Popen[bytes]"]
     command = [sys.executable, "-m", "service.serve"]
     process = subprocess.Popen(command, env=environment, cwd=ROOT)
     there = ours(bench.service, "/sessions")
-    endpoint = Endpoint("127.0.0.1", port, there.path, there.marker, there.headers)
+    endpoint = Endpoint("127.0.0.1", port, there.path, there.marker, process.pid, there.headers)
     try:
         _wait(f"http://127.0.0.1:{port}/ready")
         yield endpoint, process

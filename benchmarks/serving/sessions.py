@@ -122,5 +122,10 @@ def _tell(table: Table, work: str, name: str, found: Result | str) -> None:
         reason = found if isinstance(found, str) else f"no answer: {json.dumps(found.errors)}"
         table.miss([work], name, reason)
     else:
-        figures = {"p50 ms": found.latency.p50, "p99 ms": found.latency.p99}
-        table.add(work, name, {**figures, "others": found.others}, of_errors(found))
+        figures = {
+            "p50 ms": found.latency.p50,
+            "p99 ms": found.latency.p99,
+            "processor ms": 1e3 * found.server / found.all_answered,
+            "others": found.others,
+        }
+        table.add(work, name, figures, of_errors(found))

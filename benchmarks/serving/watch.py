@@ -10,6 +10,8 @@ import psutil
 
 from benchmarks.kernels.disturbance import COUNTERS, Disturbance
 
+SETTLE_SECONDS, CALM_SECONDS, IDLE_CORES = 60.0, 3, 0.1
+
 
 def so_far() -> Disturbance:
     """As `Disturbance.so_far`, of the cores that we may use alone; servers that we started count
@@ -40,13 +42,32 @@ def busy_seconds(lines: Sequence[str], cores: set[int], ticks: int) -> tuple[flo
 def _own_seconds() -> float:
     """Of this process, what it started and what that started, as far as it still runs or was
     waited for."""
-    here = psutil.Process()
+    return tree_seconds(os.getpid())
+
+
+def tree_seconds(pid: int) -> float:
+    """Processor seconds of a process, what it started and what that started, likewise."""
+    processes: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        processes = [root, *root.children(recursive=True)]
     total = 0.0
-    for process in [here, *here.children(recursive=True)]:
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def settle(pid: int) -> None:
+    """Waits until a process and what it started do next to nothing: a service gets its next trainer
+    ready after each job."""
+    until = time.monotonic() + SETTLE_SECONDS
+    calm = 0
+    while calm < CALM_SECONDS and time.monotonic() < until:
+        before = tree_seconds(pid)
+        time.sleep(1)
+        calm = calm + 1 if tree_seconds(pid) - before < IDLE_CORES else 0
 
 
 @contextmanager

@@ -68,15 +68,29 @@ def test_windows_are_all_different_and_of_one_length() -> None:
 def test_figures_of_answers_count_what_a_request_holds() -> None:
     cell = Cell("many", 1, [], [], unit="series", items=1_000)
     times = Times(250.0, 260.0)
-    result = Result(2.0, 8, {"503": 2, "lost": 1}, times, 0, None, None, 0.1, others=0.25)
-    figures = {"errors": 3, "others": 0.25, "series/s": 4_000, "p50 ms": 250, "p99 ms": 260}
+    result = Result(2.0, 8, {"503": 2, "lost": 1}, times, 0, None, None, 0.1, 10, 0, 0.25, 1.5)
+    figures = {
+        "errors": 3,
+        "others": 0.25,
+        "processor ms": 150,
+        "series/s": 4_000,
+        "p50 ms": 250,
+        "p99 ms": 260,
+    }
     assert cell.figures(result) == figures
 
 
 def test_figures_of_streams_count_tokens_and_leave_out_what_was_not_seen() -> None:
     cell = Cell("one", 1, [], [], tokens=1)
-    result = Result(2.0, 8, {}, Times(9, 9), 8, Times(3, 5), None, 0.1)
-    figures = {"errors": 0, "others": 0, "tokens/s": 4, "first p50 ms": 3, "first p99 ms": 5}
+    result = Result(2.0, 8, {}, Times(9, 9), 8, Times(3, 5), None, 0.1, 9, 16, 0, 0.4)
+    figures = {
+        "errors": 0,
+        "others": 0,
+        "processor ms": 25,
+        "tokens/s": 4,
+        "first p50 ms": 3,
+        "first p99 ms": 5,
+    }
     assert cell.figures(result) == figures
 
 

@@ -21,7 +21,7 @@ class Told:
         self.marker = marker.encode()
         self.counted = _Counted()
         self.over = False
-        self.waiting = 0
+        self.waiting = self.all_answered = self.all_tokens = 0
 
     def later(self, _call: Callable[[], None]) -> None:
         self.waiting += 1
@@ -32,8 +32,7 @@ class Told:
 
 def connection(told: Told) -> _Connection:
     """One that has asked, and asks nothing more."""
-    made: Any = _Connection(told, iter([]))  # type: ignore[arg-type]
-    return made
+    return _Connection(told, iter([]))  # type: ignore[arg-type]
 
 
 def stream(events: int) -> bytes:
@@ -52,7 +51,8 @@ def test_a_stream_counts_the_same_however_it_is_cut(places: list[int]) -> None:
         if end > start:
             asked.data_received(whole[start:end])
     counted = told.counted
-    assert counted.tokens == 5
+    assert counted.tokens == told.all_tokens == 5
+    assert told.all_answered == 1
     assert len(counted.firsts) == 1
     assert len(counted.latencies) == 1
     assert not counted.errors
@@ -81,7 +81,9 @@ def test_a_request_is_what_a_server_reads() -> None:
 
     class Read:
         def __init__(self) -> None:
-            self.url, self.body, self.headers, self.whole = b"", b"", {}, False
+            self.url = self.body = b""
+            self.headers: dict[bytes, bytes] = {}
+            self.whole = False
 
         def on_url(self, url: bytes) -> None:
             self.url += url
