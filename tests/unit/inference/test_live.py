@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Generator as Turns
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from rnn.checkpoint import manifest_sha256
 from rnn.errors import LiveStateError
