@@ -12,15 +12,13 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import numpy as np
 
 from rnn.classification.predictor import Classifier
-from rnn.errors import InputMismatchError
 from rnn.forecasting.covariates import check_covariates
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.reach import check_reach
 from service.errors import ValidationError
 from service.inference.messages import Classify, Forecast
 from service.inference.requests import Classifications, Forecasts
-
-ROWS_PER_BATCH = 64  # more at once gain nothing on a CPU, and block
+from service.inference.turns import ROWS_PER_TURN, require_finite
 
 User = TypeVar("User")
 
@@ -82,12 +80,7 @@ class ForecastJob:
         """Raises InputMismatchError where a forecast is not finite."""
         mean_bt = np.stack([mean_t for mean_t, _ in results])
         quantiles_bqt = np.stack([bands_qt for _, bands_qt in results])
-        finite_b = np.isfinite(mean_bt).all(axis=1) & np.isfinite(quantiles_bqt).all(axis=(1, 2))
-        if not finite_b.all():
-            raise InputMismatchError(
-                f"the forecast of series {int(np.argmin(finite_b))} is not finite: "
-                "its values are too large for the network"
-            )
+        require_finite(mean_bt, quantiles_bqt)
         return Forecasts(self._horizon, mean_bt, quantiles_bqt)
 
 
@@ -190,10 +183,10 @@ class Batcher(Generic[User]):
 
 def _shared_out(queue: list[_Queued[User]]) -> list[tuple[_Queued[User], Sequence[int]]]:
     """At most a batch of rows: of each request as many, then of the first what is left of it."""
-    each = max(1, ROWS_PER_BATCH // len(queue))
+    each = max(1, ROWS_PER_TURN // len(queue))
     wanted = [min(each, len(queued.job.order) - queued.taken) for queued in queue]
-    wanted = wanted[:ROWS_PER_BATCH]
-    left = ROWS_PER_BATCH - sum(wanted)
+    wanted = wanted[:ROWS_PER_TURN]
+    left = ROWS_PER_TURN - sum(wanted)
     shares: list[tuple[_Queued[User], Sequence[int]]] = []
     for queued, count in zip(queue, wanted, strict=False):
         more = min(left, len(queued.job.order) - queued.taken - count)

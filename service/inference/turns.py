@@ -1,4 +1,4 @@
-"""Long forecasts and classifications cut into turns, between which the engine does other work."""
+"""Forecasts and classifications of many rows cut into turns, between which a trainer looks up."""
 
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
@@ -35,13 +35,18 @@ def forecast_in_turns(
         means.append(result.mean_bt)
         bands.append(result.quantiles_bqt)
     mean_bt, quantiles_bqt = np.concatenate(means), np.concatenate(bands)
+    require_finite(mean_bt, quantiles_bqt)
+    return mean_bt, quantiles_bqt
+
+
+def require_finite(mean_bt: np.ndarray, quantiles_bqt: np.ndarray) -> None:
+    """Raises InputMismatchError naming the first series whose forecast is not."""
     finite_b = np.isfinite(mean_bt).all(axis=1) & np.isfinite(quantiles_bqt).all(axis=(1, 2))
     if not finite_b.all():
         raise InputMismatchError(
             f"the forecast of series {int(np.argmin(finite_b))} is not finite: "
             "its values are too large for the network"
         )
-    return mean_bt, quantiles_bqt
 
 
 def classify_in_turns(

@@ -16,9 +16,10 @@ from rnn.errors import InputMismatchError
 from rnn.forecasting.covariates import SeriesCovariates
 from rnn.forecasting.predictor import Forecaster
 from service.errors import ValidationError
-from service.inference.batcher import ROWS_PER_BATCH, Batcher, ClassifyJob, ForecastJob
+from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
 from service.inference.messages import Classify, Forecast
 from service.inference.requests import Classifications, Forecasts, Network
+from service.inference.turns import ROWS_PER_TURN
 from tests.serving import BAD, CLASSIFICATION, FORECASTING, GOOD
 
 NETWORK = Network(Path("folder"), "0" * 64)
@@ -84,15 +85,15 @@ def test_a_large_request_leaves_room_for_the_others(batches: list[list[str]]) ->
     answers = run(Batcher(), Counted("large", 1_000), Counted("small", 2))
     assert answers == {"large": list(range(1_000)), "small": [0, 1]}
     assert batches[0].count("small") == 2
-    assert {len(batch) for batch in batches[:-1]} == {ROWS_PER_BATCH}
+    assert {len(batch) for batch in batches[:-1]} == {ROWS_PER_TURN}
 
 
 def test_more_requests_than_rows_of_a_batch_are_taken_in_their_order(
     batches: list[list[str]],
 ) -> None:
-    answers = run(Batcher(), *(Counted(str(i), 1) for i in range(ROWS_PER_BATCH + 5)))
-    assert len(answers) == ROWS_PER_BATCH + 5
-    assert batches[1] == [str(ROWS_PER_BATCH + i) for i in range(5)]
+    answers = run(Batcher(), *(Counted(str(i), 1) for i in range(ROWS_PER_TURN + 5)))
+    assert len(answers) == ROWS_PER_TURN + 5
+    assert batches[1] == [str(ROWS_PER_TURN + i) for i in range(5)]
 
 
 def test_networks_take_turns(batches: list[list[str]]) -> None:

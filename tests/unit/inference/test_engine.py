@@ -16,7 +16,6 @@ from rnn.errors import InputMismatchError
 from service.errors import ModelInputMismatchError, OverloadedError, UnavailableError
 from service.inference import engine as engine_module
 from service.inference import process
-from service.inference.batcher import ROWS_PER_BATCH
 from service.inference.engine import Engine, Running
 from service.inference.messages import (
     Classify,
@@ -36,6 +35,7 @@ from service.inference.requests import (
     TextFinished,
     TokenDrawn,
 )
+from service.inference.turns import ROWS_PER_TURN
 
 LIMITS = {
     "kernels": "auto",
@@ -146,11 +146,11 @@ class FakeJob:
 
     def __init__(self, request: Classify, _model: object) -> None:
         (self.text,) = request.texts
-        self.order = range(int(self.text.rstrip("!")) * ROWS_PER_BATCH)
+        self.order = range(int(self.text.rstrip("!")) * ROWS_PER_TURN)
         self.key = self.text
 
     def compute(self, _jobs: object, rows: Sequence[int]) -> list[int]:
-        taken[self.text] = rows[-1] // ROWS_PER_BATCH + 1
+        taken[self.text] = rows[-1] // ROWS_PER_TURN + 1
         if self.text.endswith("!") and rows[-1] == self.order[-1]:
             raise InputMismatchError("wrong")
         return list(rows)
