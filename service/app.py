@@ -32,6 +32,7 @@ from service.api import (
     workers,
 )
 from service.api.deps import Services
+from service.api.direct import Direct
 from service.api.middleware import Envelope, Gate, Intake
 from service.api.news import News
 from service.api.problems import answer_problem
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.include_router(openapi.router)
     # The last one added is the outermost.
+    app.add_middleware(Direct, routes=app.routes)
     app.add_middleware(
         Gate,
         public=health.router.routes,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from rnn.forecasting.covariates import SeriesCovariates
 from service.api.deps import ServicesDep
+from service.api.direct import direct
 from service.api.routing import protected_router, requires
 from service.api.schemas.forecasts import ForecastAnswer, ForecastRequest
 from service.api.served import served_version
@@ -24,6 +25,7 @@ THREADED_POINTS = 20_000  # converting more would hold up the event loop for mil
 
 
 @router.post("", response_model=ForecastAnswer)
+@direct
 async def forecast(
     body: ForecastRequest,
     subject: Annotated[Subject, requires(Scope.PREDICT)],

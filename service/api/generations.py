@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from rnn.config import MAX_SEED
 from service.api.deps import ServicesDep
+from service.api.direct import direct
 from service.api.problems import answer_problem
 from service.api.routing import produces, protected_router, requires
 from service.api.schemas.generations import (
@@ -64,6 +65,7 @@ Events = AsyncGenerator[GenerationEvent, None]
     responses={200: {"content": {"text/event-stream": {}}}},
 )
 @produces("application/json", "text/event-stream")
+@direct
 async def generate(
     body: GenerationBody,
     subject: Annotated[Subject, requires(Scope.PREDICT)],

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Sequence
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,6 +43,10 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+_REQUEST_ID_NAME = REQUEST_ID.lower().encode()
+_SECURITY_LINES = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -69,10 +73,12 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    (_REQUEST_ID_NAME, request_id.encode()),
+                    *(line for line in _SECURITY_LINES if line[0] not in given),
+                ]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -3,7 +3,8 @@
 `service.api.middleware.Gate` authenticates before a route is even chosen. A `StrictRoute` then
 refuses, before it reads the body: a missing scope, an answer that the client does not accept, an
 unknown query parameter, a wrong content type. It reads the body up to its limit, parses it
-strictly, replays a stored answer where there is an Idempotency-Key, and hands on to FastAPI.
+strictly, replays a stored answer where there is an Idempotency-Key, and hands on to FastAPI, or to
+the route itself where that is `@direct`.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from starlette.types import Message, Receive
 
 from service.api import strict_json
 from service.api.deps import Services
+from service.api.direct import caller, is_direct
 from service.api.negotiation import accepts, is_json, media_type
 from service.auth.subjects import Scope, Subject
 from service.errors import (
@@ -161,7 +163,7 @@ class StrictRoute(APIRoute):
         return frozenset(scope for each in self.requirements for scope in each.scopes)
 
     def get_route_handler(self) -> Handler:
-        inner = super().get_route_handler()
+        inner = caller(self) if is_direct(self) else super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             for requirement in self.requirements:
@@ -187,6 +189,8 @@ class StrictRoute(APIRoute):
         return handle
 
     def _check_query(self, request: Request) -> None:
+        if not request.scope["query_string"]:
+            return
         faults = []
         for name, value in request.query_params.multi_items():
             if name not in self.query_names:

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.api.deps import ServicesDep
+from service.api.direct import direct
 from service.api.routing import protected_router, requires
 from service.api.schemas.sentiment import SentimentAnswer, SentimentRequest
 from service.api.served import served_version
@@ -23,6 +24,7 @@ THREADED_SCORES = 2_000  # converting more would hold up the event loop for mill
 
 
 @router.post("", response_model=SentimentAnswer)
+@direct
 async def classify(
     body: SentimentRequest,
     subject: Annotated[Subject, requires(Scope.PREDICT)],

@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from service.api.deps import Services
 from service.auth.subjects import Subject
 from service.errors import ModelTaskMismatchError
@@ -15,8 +13,7 @@ async def find_version(services: Services, subject: Subject, reference: str) -> 
     """The version that a reference stands for."""
     version = services.models.kept(subject.workspace_id, reference)
     if version is None:
-        found = await run_in_threadpool(services.models.find, subject.workspace_id, reference)
-        version, before = found
+        version, before = await services.models.ask(subject.workspace_id, reference)
         if before is not None:
             services.engine.replaced(before.sha256)
     return version

@@ -11,12 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from service.api import strict_json
 from service.api.deps import Services
+from service.api.direct import validated
 from service.api.middleware import bearer
 from service.api.problems import answer_problem, to_service_error
 from service.api.schemas.sessions import SessionStep
@@ -75,7 +74,7 @@ async def _serve(socket: WebSocket, services: Services, session_id: str, key: st
         try:
             message = await _message(socket, services, idle_seconds)
             subject = await _subject(services, key)  # a key may have been revoked
-            answer = await take_step(services, subject, session_id, _step(message))
+            answer = await take_step(services, subject, session_id, validated(SessionStep, message))
             await socket.send_text(answer.decode())
         except WebSocketDisconnect:
             raise
@@ -120,16 +119,6 @@ def _key(value: Any) -> str:
         case {"key": str(key)} if len(value) == 1:
             return key
     raise UnauthenticatedError('Send an Authorization header, or {"key": "rp_..."} first.')
-
-
-def _step(value: Any) -> SessionStep:
-    try:
-        return SessionStep.model_validate(value)
-    except ValidationError as error:
-        faults = [
-            {**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)
-        ]
-        raise RequestValidationError(faults) from None
 
 
 async def _tell(socket: WebSocket, error: Exception) -> int:

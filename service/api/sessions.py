@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.api import session_steps
 from service.api.deps import Services, ServicesDep
+from service.api.direct import direct
 from service.api.pagination import Page
 from service.api.routing import idempotent, protected_router, requires
 from service.api.schemas.models import AnsweringModel
@@ -93,6 +94,7 @@ async def get_session(session_id: str, subject: Predicting, services: ServicesDe
 
 
 @router.post("/{session_id}/steps", response_model=StepAnswer)
+@direct
 async def step(
     session_id: str, body: SessionStep, subject: Predicting, services: ServicesDep
 ) -> Response:

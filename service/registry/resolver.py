@@ -5,6 +5,7 @@ route says so; elsewhere, because PostgreSQL sends news. A version never changes
 can make an answer wrong but the removal of its model, which sends news too.
 """
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
@@ -19,10 +20,11 @@ KEEP_SECONDS = 2.0
 KEEP_ANSWERS = 10_000
 
 Key = tuple[UUID, str]
+Found = tuple[ServedVersion, ServedVersion | None]
 
 
 class ModelResolver:
-    """`kept` and `forget` are for the event loop, `find` waits for the database."""
+    """`kept`, `ask` and `forget` are for the event loop, `find` waits for the database."""
 
     def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
         self._database = database
@@ -30,15 +32,26 @@ class ModelResolver:
         self._answers: OrderedDict[Key, tuple[ServedVersion, float]] = OrderedDict()
         self._moves = 0  # that are known of: an answer read across one is not kept
         self._lock = threading.Lock()
+        self._asking: dict[tuple[Key, int], asyncio.Task[Found]] = {}
 
     def kept(self, workspace_id: UUID, reference: str) -> ServedVersion | None:
         """The answer, if it is known and young enough."""
         answer = self._answers.get((workspace_id, reference))
         return answer[0] if answer and time.monotonic() < answer[1] else None
 
-    def find(
-        self, workspace_id: UUID, reference: str
-    ) -> tuple[ServedVersion, ServedVersion | None]:
+    async def ask(self, workspace_id: UUID, reference: str) -> Found:
+        """As `find`, on a thread. Requests that come at the same time share one look-up, which
+        outlives any of them; who comes after a move does not share one that may have read before.
+        """
+        name = ((workspace_id, reference), self._moves)
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = asyncio.create_task(asyncio.to_thread(self.find, workspace_id, reference))
+            self._asking[name] = asking
+            asking.add_done_callback(lambda done: self._end(name, done))
+        return await asyncio.shield(asking)
+
+    def find(self, workspace_id: UUID, reference: str) -> Found:
         """Asks the database. Returns also the version that the reference stood for before, if it
         was another one. Raises as `service.registry.store.resolve`."""
         moves = self._moves
@@ -59,6 +72,11 @@ class ModelResolver:
             self._moves += 1
             for key, (version, _) in self._answers.items():
                 self._answers[key] = (version, 0.0)
+
+    def _end(self, name: tuple[Key, int], asking: "asyncio.Task[Found]") -> None:
+        del self._asking[name]
+        if not asking.cancelled():
+            asking.exception()  # read here, in case every request that waited has gone
 
     def _keep(self, key: Key, found: ServedVersion, moves: int) -> ServedVersion | None:
         with self._lock:
