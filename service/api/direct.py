@@ -8,7 +8,7 @@ same checks of its requests in the same order; only how it is found and called i
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -33,7 +33,7 @@ def direct(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def is_direct(route: object) -> bool:
+def is_direct(route: object) -> TypeGuard[APIRoute]:
     return isinstance(route, APIRoute) and getattr(route.endpoint, "direct", False)
 
 
@@ -82,12 +82,13 @@ class Direct:
         self._by_path: dict[tuple[str, str], Handler] = {}
         self._by_pattern: list[tuple[set[str], re.Pattern[str], Handler]] = []
         for context in iter_route_contexts(routes):
-            if is_direct(context.original_route):
-                handler = cast(APIRoute, context.original_route).get_route_handler()
-                if context.original_route.param_convertors:
-                    self._by_pattern.append((context.methods, context.path_regex, handler))
+            route, methods = context.original_route, context.methods or set()
+            if is_direct(route):
+                handler = route.get_route_handler()
+                if route.param_convertors:
+                    self._by_pattern.append((methods, context.path_regex, handler))
                 else:
-                    self._by_path |= {(method, context.path): handler for method in context.methods}
+                    self._by_path |= {(method, str(context.path)): handler for method in methods}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._find(scope) if scope["type"] == "http" else None

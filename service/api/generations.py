@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from msgspec.json import encode as to_json
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
@@ -25,7 +25,6 @@ from service.api.schemas.generations import (
     GenerationAnswer,
     GenerationBody,
     LikelyToken,
-    TokenEvent,
     Usage,
 )
 from service.api.schemas.models import AnsweringModel
@@ -56,7 +55,7 @@ _OF_DRAWING = (
     "seed",
 )
 
-Events = AsyncGenerator[GenerationEvent, None]
+Events = AsyncGenerator[list[GenerationEvent], None]
 
 
 @router.post(
@@ -79,7 +78,6 @@ async def generate(
     events = services.engine.generate(version, wanted)
     if body.stream:
         first = await anext(events)  # what is wrong from the start still has a status of its own
-        assert isinstance(first, PromptRead)
         return StreamingResponse(
             _stream(request, events, first, model),
             media_type="text/event-stream",
@@ -156,17 +154,18 @@ async def _collect(events: Events, n: int, model: AnsweringModel) -> GenerationA
     drawn: list[list[DrawnToken]] = [[] for _ in range(n)]
     ends: dict[int, TextFinished] = {}
     async with aclosing(events):
-        read = await anext(events)
-        assert isinstance(read, PromptRead)
-        async for event in events:
-            match event:
-                case TokenDrawn():
-                    pieces[event.index].append(event.text)
-                    if event.logprob is not None:
-                        drawn[event.index].append(_drawn(event, event.logprob))
-                case TextFinished():
-                    pieces[event.index].append(event.text)
-                    ends[event.index] = event
+        async for came in events:
+            for event in came:
+                match event:
+                    case PromptRead():
+                        read = event
+                    case TokenDrawn():
+                        pieces[event.index].append(event.text)
+                        if event.logprob is not None:
+                            drawn[event.index].append(_drawn(event, event.logprob))
+                    case TextFinished():
+                        pieces[event.index].append(event.text)
+                        ends[event.index] = event
     return GenerationAnswer(
         model=model,
         choices=[
@@ -196,23 +195,20 @@ def _usage(read: PromptRead, ends: dict[int, TextFinished]) -> Usage:
 
 
 async def _stream(
-    request: Request, events: Events, read: PromptRead, model: AnsweringModel
+    request: Request, events: Events, first: list[GenerationEvent], model: AnsweringModel
 ) -> AsyncGenerator[bytes, None]:
-    """Server-sent events. Ended by the client's going away: `events` is closed, rows are freed."""
+    """Server-sent events, those that came together in one piece. Ended by the client's going away:
+    `events` is closed, rows are freed."""
+    read, *came = first
+    assert isinstance(read, PromptRead)
     ends: dict[int, TextFinished] = {}
     try:
         async with aclosing(events):
-            async for event in events:
-                if isinstance(event, TokenDrawn):
-                    if event.logprob is not None:
-                        told = _drawn(event, event.logprob).model_dump()
-                        yield _sse("token", TokenEvent(index=event.index, text=event.text, **told))
-                    elif event.text:
-                        yield _sse("token", TokenEvent(index=event.index, text=event.text))
-                elif isinstance(event, TextFinished):
-                    ends[event.index] = event
-                    if event.text:
-                        yield _sse("token", TokenEvent(index=event.index, text=event.text))
+            if told := _told(came, ends):
+                yield told
+            async for came in events:
+                if told := _told(came, ends):
+                    yield told
     except asyncio.CancelledError:
         # The client has gone and sees nothing of this, or the server's time to stop is up.
         yield await _error_event(request, UnavailableError("The server is stopping."))
@@ -222,17 +218,30 @@ async def _stream(
             log.exception("a stream of generated text failed")
         yield await _error_event(request, error)
     else:
-        yield _sse(
-            "done",
-            DoneEvent(
-                model=model,
-                choices=[
-                    ChoiceEnd(index=index, finish_reason=end.finish_reason)
-                    for index, end in sorted(ends.items())
-                ],
-                usage=_usage(read, ends),
-            ),
+        done = DoneEvent(
+            model=model,
+            choices=[
+                ChoiceEnd(index=index, finish_reason=end.finish_reason)
+                for index, end in sorted(ends.items())
+            ],
+            usage=_usage(read, ends),
         )
+        yield _sse(b"done", done.model_dump())
+
+
+def _told(events: Sequence[GenerationEvent], ends: dict[int, TextFinished]) -> bytes:
+    """The texts that came, as `event: token`; notes which of them ended."""
+    told = b""
+    for event in events:
+        assert not isinstance(event, PromptRead)
+        data = {"index": event.index, "text": event.text}
+        if isinstance(event, TextFinished):
+            ends[event.index] = event
+        elif event.logprob is not None:
+            data |= _drawn(event, event.logprob).model_dump()
+        if event.text or "logprob" in data:
+            told += _sse(b"token", data)
+    return told
 
 
 async def _error_event(request: Request, error: Exception) -> bytes:
@@ -240,8 +249,8 @@ async def _error_event(request: Request, error: Exception) -> bytes:
     return b"event: error\ndata: " + bytes(problem.body) + b"\n\n"
 
 
-def _sse(name: str, data: BaseModel) -> bytes:
-    return f"event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n".encode()
+def _sse(name: bytes, data: dict[str, Any]) -> bytes:
+    return b"event: " + name + b"\ndata: " + to_json(data) + b"\n\n"
 
 
 async def _unless_gone(

@@ -8,8 +8,8 @@ needs a key.
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Sequence
 
 import structlog
@@ -214,7 +214,7 @@ class Gate:
 def _request_id(scope: Scope) -> str:
     """The caller's id where it is a harmless one, so that its log and ours agree."""
     given = Headers(scope=scope).get(REQUEST_ID, "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _host_name(host: str) -> str:

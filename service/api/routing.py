@@ -246,14 +246,15 @@ def _counting(receive: Receive, limit: int) -> Receive:
 
 async def _read_json(request: Request) -> None:
     """Reads and parses the body; FastAPI finds both results on the request."""
-    if "content-type" in request.headers and not is_json(request):
+    content_type = request.headers.get("content-type")
+    if content_type is not None and not is_json(content_type):
         raise UnsupportedMediaTypeError("Send the body as application/json.")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaTypeError("Send the body without a Content-Encoding.")
     body = await request.body()
     if not body:
         return
-    if "content-type" not in request.headers:
+    if content_type is None:
         raise UnsupportedMediaTypeError("Send a Content-Type: application/json.")
     if len(body) > THREADED_PARSE_BYTES:
         request._json = await run_in_threadpool(strict_json.parse, body)

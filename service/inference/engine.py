@@ -55,8 +55,38 @@ log = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 10.0
 
-# What has come for a request of texts, or an error.
-Arrived = asyncio.Queue[GenerationEvent | Exception]
+
+class _Arrived:
+    """What has come for a request of texts, until it is taken."""
+
+    def __init__(self) -> None:
+        self._events: list[GenerationEvent] = []
+        self._failure: Exception | None = None
+        self._taker: asyncio.Future[None] | None = None
+
+    def put(self, event: GenerationEvent) -> None:
+        self._events.append(event)
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """After what came before."""
+        self._failure = error
+        self._wake()
+
+    async def take(self) -> list[GenerationEvent]:
+        """All that has come since, at least one event; raises what it failed with."""
+        if not self._events:
+            if self._failure is not None:
+                raise self._failure
+            self._taker = asyncio.get_running_loop().create_future()
+            await self._taker
+            return await self.take()
+        events, self._events = self._events, []
+        return events
+
+    def _wake(self) -> None:
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
 
 
 class Running(Protocol):
@@ -109,7 +139,7 @@ class Engine:
         ]
         self._in_flight = 0
         self._ids = count(1)
-        self._waiting: dict[int, asyncio.Future[Any] | Arrived] = {}
+        self._waiting: dict[int, asyncio.Future[Any] | _Arrived] = {}
         self._link: _Link | None = None
         self._keeping: asyncio.Task[None] | None = None
 
@@ -180,27 +210,26 @@ class Engine:
 
     async def generate(
         self, version: ServedVersion, request: GenerationRequest
-    ) -> AsyncGenerator[GenerationEvent, None]:
-        """The events of `n` texts as they come; the first is PromptRead.
+    ) -> AsyncGenerator[list[GenerationEvent], None]:
+        """The events of `n` texts as they come, those that came together in one list; the first is
+        PromptRead.
 
         Closing the iterator, or cancelling who awaits it, frees the rows before the next step.
         """
         with self._admitted():
-            arrived: Arrived = asyncio.Queue()
+            arrived = _Arrived()
             unfinished = request.n
             number = self._send(lambda number: Generate(number, version.network, request), arrived)
             try:
                 while unfinished:
-                    event = await arrived.get()
-                    match event:
-                        case Exception():
-                            raise event
-                        case PromptRead():
+                    events = await arrived.take()
+                    for event in events:
+                        if isinstance(event, PromptRead):
                             self.prompt_tokens += event.tokens
                             self.cached_prompt_tokens += event.cached_tokens
-                        case TextFinished():
+                        elif isinstance(event, TextFinished):
                             unfinished -= 1
-                    yield event
+                    yield events
                 self._waiting.pop(number, None)
             finally:
                 self._forget(number)
@@ -232,7 +261,7 @@ class Engine:
         finally:
             self._forget(number)
 
-    def _send(self, make: Callable[[int], Request], waiting: asyncio.Future[Any] | Arrived) -> int:
+    def _send(self, make: Callable[[int], Request], waiting: asyncio.Future[Any] | _Arrived) -> int:
         if self._link is None:
             raise UnavailableError("The inference engine is not running.")
         number = next(self._ids)
@@ -257,16 +286,16 @@ class Engine:
                 self.decode_rows = message.rows
                 for number, event in message.events:
                     waiting = self._waiting.get(number)
-                    if isinstance(waiting, asyncio.Queue):
-                        waiting.put_nowait(event)
+                    if isinstance(waiting, _Arrived):
+                        waiting.put(event)
 
     def _settle(self, number: int, outcome: Any) -> None:
         waiting = self._waiting.pop(number, None)
         match waiting:
             case None:  # whoever waited has gone
                 pass
-            case asyncio.Queue():
-                waiting.put_nowait(outcome)
+            case _Arrived():
+                waiting.fail(outcome)
             case _ if waiting.done():
                 pass
             case _ if isinstance(outcome, Exception):
@@ -321,10 +350,13 @@ class _Link(asyncio.Protocol):
         self._receive = receive
         self._frames: Frames[FromEngine] = Frames(FromEngine)
         self._transport: asyncio.WriteTransport | None = None
+        self._outbox: list[ToEngine] = []
 
     def send(self, message: ToEngine) -> None:
-        assert self._transport is not None
-        self._transport.write(to_frame([message]))
+        """What is sent while the loop serves others as well goes in one frame with theirs."""
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox.append(message)
 
     def close(self) -> None:
         assert self._transport is not None
@@ -336,6 +368,12 @@ class _Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for message in self._frames.push(data):
             self._receive(message)
+
+    def _flush(self) -> None:
+        assert self._transport is not None
+        outbox, self._outbox = self._outbox, []
+        if not self._transport.is_closing():
+            self._transport.write(to_frame(outbox))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.closed.set()

@@ -62,7 +62,7 @@ class GenerationRequest:
         return max(self.n, self.num_beams)
 
 
-class PromptRead(Struct, frozen=True, tag=True):
+class PromptRead(Struct, frozen=True, tag=True, array_like=True):
     """The prompt is read: generation begins. Always the first event. The first `cached_tokens` of
     the `tokens` were read for an earlier request."""
 
@@ -70,7 +70,7 @@ class PromptRead(Struct, frozen=True, tag=True):
     cached_tokens: int = 0
 
 
-class TokenDrawn(Struct, tag=True):  # not frozen: the likeliest are told after it was made
+class TokenDrawn(Struct, tag=True, array_like=True, omit_defaults=True):
     """One more token of text `index`; `text` is what it lets out, often less or more than it.
 
     Where they were asked for: its logarithmic probability under the network, before any setting,
@@ -80,11 +80,12 @@ class TokenDrawn(Struct, tag=True):  # not frozen: the likeliest are told after 
     index: int
     token: int
     text: str
+    # Not frozen: these are told after it was made.
     logprob: float | None = None
     likeliest: tuple[tuple[int, float], ...] = ()
 
 
-class TextFinished(Struct, frozen=True, tag=True):
+class TextFinished(Struct, frozen=True, tag=True, array_like=True):
     """Text `index` is complete: `text` is what was still held back, `tokens` all it took."""
 
     index: int

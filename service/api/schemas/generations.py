@@ -70,16 +70,6 @@ class GenerationAnswer(View):
     usage: Usage
 
 
-class TokenEvent(View):
-    """Data of `event: token`. What is not the text only where logprobs were asked for."""
-
-    index: int
-    text: str
-    token: int | None = None
-    logprob: float | None = None
-    likeliest: list[LikelyToken] | None = None
-
-
 class ChoiceEnd(View):
     index: int
     finish_reason: FinishReason

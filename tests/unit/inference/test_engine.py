@@ -72,9 +72,10 @@ def run(version: ServedVersion, scenario: Scenario, **limits: int) -> None:
 
 async def collect(engine: Engine, version: ServedVersion, request: GenerationRequest) -> str:
     text = ""
-    async for event in engine.generate(version, request):
-        if isinstance(event, TokenDrawn | TextFinished):
-            text += event.text
+    async for came in engine.generate(version, request):
+        for event in came:
+            if isinstance(event, TokenDrawn | TextFinished):
+                text += event.text
     return text
 
 
@@ -107,7 +108,7 @@ def test_concurrent_texts_equal_single_ones(version: ServedVersion) -> None:
 def test_a_client_that_leaves_frees_its_rows(version: ServedVersion) -> None:
     async def scenario(engine: Engine, version: ServedVersion) -> None:
         events = engine.generate(version, GenerationRequest("a", 100_000, n=4))
-        assert isinstance(await anext(events), PromptRead)
+        assert isinstance((await anext(events))[0], PromptRead)
         await until(lambda: engine.decode_rows == 4)
         await events.aclose()
         left = time.monotonic()
@@ -179,8 +180,7 @@ def test_long_work_and_texts_advance_together(
         work = asyncio.create_task(engine.classify(version, ["200"]))
         tokens = 0
         while not work.done():
-            await anext(events)
-            tokens += 1
+            tokens += len(await anext(events))
         assert (await work).labels == ["200"]
         assert turns["200"] == 200
         assert tokens >= 100  # about one for each turn
@@ -234,7 +234,7 @@ def test_stopping_tells_those_who_wait(version: ServedVersion, turns: dict[str, 
         with pytest.raises(UnavailableError):
             await work
         with pytest.raises(UnavailableError):
-            _ = [event async for event in events]
+            _ = [came async for came in events]
 
     run(version, scenario)
 
@@ -277,7 +277,7 @@ def test_an_engine_that_dies_is_started_again(
         await anext(events)
         started[0].kill()
         with pytest.raises(UnavailableError):
-            _ = [event async for event in events]
+            _ = [came async for came in events]
         assert not engine.ready
         await until(lambda: engine.ready)
         assert await collect(engine, version, GenerationRequest("a", 20)) == text
