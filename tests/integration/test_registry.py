@@ -1,5 +1,6 @@
 """References to versions on a real database: numbering, races, and what the resolver keeps."""
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,41 @@ class TestResolver:
             moved.set()
             assert finding.result()[0].version == 2
         assert resolver.kept(workspace.id, "verses") is None
+
+    def test_who_asks_at_the_same_time_shares_a_look_up(
+        self,
+        database: Database,
+        artifacts: ArtifactStore,
+        workspace: Workspace,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        resolver = ModelResolver(database, artifacts)
+        go_on = threading.Event()
+        resolve = store.resolve
+        look_ups: list[object] = []
+
+        def slow(*arguments: object) -> object:
+            look_ups.append(arguments)
+            assert go_on.wait(5)
+            return resolve(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(resolver_module, "resolve", slow)
+
+        async def scenario() -> None:
+            asked = [asyncio.create_task(resolver.ask(workspace.id, "verses")) for _ in range(9)]
+            await asyncio.sleep(0)
+            asked.pop().cancel()
+            await asyncio.sleep(0)
+            resolver.forget()
+            late = asyncio.create_task(resolver.ask(workspace.id, "verses"))
+            await asyncio.sleep(0)
+            go_on.set()
+            answers = await asyncio.gather(*asked, late)
+            assert {found.version for found, _ in answers} == {2}
+
+        asyncio.run(scenario())
+        assert len(look_ups) == 2  # the second by who came after a move
+        assert resolver.kept(workspace.id, "verses") is not None
 
     def test_nothing_is_kept_of_what_is_not_there(
         self, database: Database, artifacts: ArtifactStore, workspace: Workspace

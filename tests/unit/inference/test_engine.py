@@ -207,6 +207,45 @@ def test_two_long_works_take_turns(version: ServedVersion, turns: dict[str, int]
     run(version, scenario)
 
 
+def test_what_is_asked_together_is_sent_together(
+    version: ServedVersion, turns: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(messages: Sequence[object]) -> bytes:
+        sizes.append(len(messages))
+        return to_frame(messages)
+
+    monkeypatch.setattr(engine_module, "to_frame", counted)
+
+    async def scenario(engine: Engine, version: ServedVersion) -> None:
+        texts = ["1", "2", "3"]
+        answers = await asyncio.gather(*(engine.classify(version, [text]) for text in texts))
+        assert [answer.labels for answer in answers] == [[text] for text in texts]
+
+    run(version, scenario)
+    assert sizes == [3]
+    assert turns == {"1": 1, "2": 2, "3": 3}
+
+
+def test_texts_that_came_before_a_failure_are_told(version: ServedVersion) -> None:
+    """However late they are taken."""
+
+    async def scenario(engine: Engine, version: ServedVersion) -> None:
+        events = engine.generate(version, GenerationRequest("a", 100_000))
+        began = await anext(events)
+        await asyncio.sleep(0.05)  # they come, and nobody takes them
+        await engine.stop()
+        came = await anext(events)
+        assert isinstance(began[0], PromptRead)
+        assert all(isinstance(event, TokenDrawn) for event in came)
+        assert len(came) > 1
+        with pytest.raises(UnavailableError):
+            await anext(events)
+
+    run(version, scenario)
+
+
 def test_a_failed_work_tells_its_caller_alone(
     version: ServedVersion, turns: dict[str, int]
 ) -> None:
