@@ -14,6 +14,8 @@ from service.alarms.disk import DiskWatch
 from service.api import (
     alarms,
     batches,
+    browsers,
+    changes,
     dataset_aliases,
     datasets,
     forecasts,
@@ -35,11 +37,12 @@ from service.api.deps import Services
 from service.api.direct import Direct
 from service.api.middleware import Envelope, Gate, Intake
 from service.api.news import News
-from service.api.problems import answer_problem
 from service.api.served import follow_model_news
 from service.artifacts.store import ArtifactStore
 from service.auth.authenticator import Authenticator
 from service.auth.limiter import Limiter
+from service.dashboard import errors, overview, sign_in, static_files
+from service.dashboard import jobs as job_pages
 from service.db.engine import Database, make_engine
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
@@ -66,6 +69,8 @@ ROUTERS = (
     schedules,
     dataset_aliases,
     alarms,
+    browsers,
+    changes,
 )
 
 FILES_AT_ONCE = 2  # more would only fight for the interpreter with everything else
@@ -82,8 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         exception_handlers={
-            HTTPException: answer_problem,
-            RequestValidationError: answer_problem,
+            HTTPException: errors.answer,
+            RequestValidationError: errors.answer,
         },
     )
     app.state.services = services
@@ -93,11 +98,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(openapi.router)
+    for pages in (overview, job_pages, sign_in, static_files):
+        app.include_router(pages.router)
     # The last one added is the outermost.
     app.add_middleware(Direct, routes=app.routes)
     app.add_middleware(
         Gate,
-        public=health.router.routes,
+        public=[
+            *health.router.routes,
+            *sign_in.router.routes,
+            *static_files.router.routes,
+        ],
         authenticator=services.authenticator,
         requests=services.requests,
         failed_logins_per_minute=settings.failed_logins_per_minute,
@@ -107,7 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
         allowed_hosts=settings.allowed_hosts,
         max_header_bytes=settings.max_header_bytes,
     )
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, answer=errors.answer)
     return app
 
 

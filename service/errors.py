@@ -71,6 +71,10 @@ class UnauthenticatedError(ServiceError):
     problem, title, status = "unauthenticated", "A valid API key is needed", 401
 
 
+class CsrfError(ServiceError):
+    problem, title, status = "csrf", "The request does not come from a page of ours", 403
+
+
 class ForbiddenError(ServiceError):
     problem, title, status = "forbidden", "The API key does not allow this", 403
 

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(6_000, ge=1, description="For each key.")
     failed_logins_per_minute: int = Field(60, ge=1, description="Wrong keys for each address.")
     key_cache_seconds: float = Field(2.0, ge=0, le=5, description="How late a revocation may be.")
+    browser_session_hours: float = Field(
+        14 * 24.0, gt=0, description="How long a browser stays signed in to the dashboard."
+    )
     idempotency_hours: float = Field(24.0, gt=0)
 
     # Database

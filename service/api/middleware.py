@@ -10,17 +10,19 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection, cookie_parser
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from service.api.problems import answer_problem, to_service_error
 from service.auth.authenticator import Authenticator
+from service.auth.browsers import check_csrf
 from service.auth.limiter import Limiter
 from service.errors import (
     BadHostError,
@@ -34,6 +36,9 @@ from service.errors import (
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+CSRF_HEADER = "X-CSRF-Token"
+COOKIE = "reprise"
+SECURE_COOKIE = "__Host-reprise"  # over HTTPS; a browser takes this name from nobody else
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -47,6 +52,8 @@ _REQUEST_ID_NAME = REQUEST_ID.lower().encode()
 _SECURITY_LINES = [
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
 ]
+Answer = Callable[[HTTPConnection, Exception], Awaitable[Response]]
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -54,8 +61,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Envelope:
     """Outermost: an answer for every request, and a line in the log for every answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Answer = answer_problem) -> None:
         self.app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -91,7 +99,7 @@ class Envelope:
                     log.exception("request failed")
                 if status:  # the answer has begun: all that can still be done is to cut it off
                     raise
-                response = await answer_problem(HTTPConnection(scope), error)
+                response = await self._answer(HTTPConnection(scope), error)
                 await response(scope, receive, send_with_headers)
             finally:
                 subject = scope["state"].get("subject")
@@ -196,9 +204,14 @@ class Gate:
         return any(route.matches(scope)[0] is Match.FULL for route in self._public)
 
     async def _authenticate(self, scope: Scope) -> None:
-        text = bearer(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        text = bearer(headers)
         if text is None:
-            raise UnauthenticatedError("Send an Authorization header: Bearer, then an API key.")
+            token = None if "authorization" in headers else browser_token(headers)
+            if token is None:
+                raise UnauthenticatedError("Send an Authorization header: Bearer, then an API key.")
+            await self._authenticate_browser(scope, headers, token)
+            return
         try:
             subject = await self._authenticator.subject(text)
         except UnauthenticatedError:
@@ -210,6 +223,15 @@ class Gate:
         self._requests.hit(str(subject.key_id))
         scope["state"]["subject"] = subject
 
+    async def _authenticate_browser(self, scope: Scope, headers: Headers, token: str) -> None:
+        """By the cookie of a sign-in; a request that changes something must come from our page."""
+        subject = await self._authenticator.browser(token)
+        if scope["method"] not in ("GET", "HEAD"):
+            check_csrf(token, headers.get(CSRF_HEADER))
+        self._requests.hit(str(subject.key_id))
+        scope["state"]["subject"] = subject
+        scope["state"]["browser_token"] = token
+
 
 def _request_id(scope: Scope) -> str:
     """The caller's id where it is a harmless one, so that its log and ours agree."""
@@ -220,6 +242,12 @@ def _request_id(scope: Scope) -> str:
 def _host_name(host: str) -> str:
     """A Host header without its port, in lower case."""
     return re.sub(r":[0-9]*$", "", host.strip().lower())
+
+
+def browser_token(headers: Headers) -> str | None:
+    """The cookie of a browser that signed in; None: there is none."""
+    cookies = cookie_parser(headers.get("cookie", ""))
+    return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
 
 
 def bearer(headers: Headers) -> str | None:

@@ -13,7 +13,7 @@ Reaction = Callable[[dict[str, Any] | None], None]
 
 
 class Bell:
-    """Rings when something may have happened to one job; a ring that came early is not lost."""
+    """Rings when something may have happened to jobs; a ring that came early is not lost."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
@@ -63,10 +63,11 @@ class News:
         self._reactions.append(react)
 
     @contextmanager
-    def subscribe(self, job_id: UUID) -> Iterator[Bell]:
-        """A bell for one job. Subscribe first, then read the rows: nothing falls in between."""
+    def subscribe(self, job_or_workspace: UUID) -> Iterator[Bell]:
+        """A bell for one job, or for all of a workspace. Subscribe first, then read the rows:
+        nothing falls in between."""
         bell = Bell()
-        key = str(job_id)
+        key = str(job_or_workspace)
         self._bells[key].add(bell)
         try:
             yield bell
@@ -78,6 +79,7 @@ class News:
     def _on_news(self, channel: str, payload: dict[str, Any]) -> None:
         if channel == JOB_EVENTS:
             self._call(self._ring, payload["job_id"])
+            self._call(self._ring, payload["workspace_id"])
         else:
             self._call(self._react, payload)
 

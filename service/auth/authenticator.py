@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from service.auth import store
+from service.auth import browsers, store
 from service.auth.keys import PlainKey, parse
 from service.auth.subjects import Subject
 from service.db.engine import Database
@@ -66,6 +66,11 @@ class Authenticator:
             look_up.add_done_callback(lambda done: self._end(name, done))
         return await asyncio.shield(look_up)
 
+    async def browser(self, token: str) -> Subject:
+        """The subject of a browser that signed in; raises UnauthenticatedError. Not remembered:
+        a sign-out takes effect at once, everywhere."""
+        return await asyncio.to_thread(self._find_browser, token)
+
     def forget(self, key_id: UUID) -> None:
         """Drops what is remembered of a key that was revoked. For any thread."""
         with self._writing:
@@ -88,6 +93,10 @@ class Authenticator:
             while len(self._remembered) > CAPACITY:
                 self._remembered.popitem(last=False)
         return answer.subject
+
+    def _find_browser(self, token: str) -> Subject:
+        with self._database.transaction() as db:
+            return browsers.subject_of(db, token)
 
     def _authenticate(self, key: PlainKey) -> store.Authenticated:
         with self._database.transaction() as db:

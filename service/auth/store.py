@@ -106,7 +106,7 @@ def authenticate(db: Session, plain: PlainKey) -> Authenticated:
     row = db.execute(
         select(
             ApiKey,
-            _is_valid(),
+            is_valid(),
             func.extract("epoch", ApiKey.expires_at - func.now()),
         ).where(ApiKey.public_id == plain.public_id)
     ).one_or_none()
@@ -129,7 +129,8 @@ def authenticate(db: Session, plain: PlainKey) -> Authenticated:
     )
 
 
-def _is_valid() -> ColumnElement[bool]:
+def is_valid() -> ColumnElement[bool]:
+    """Of a key's row: it counts now."""
     return and_(
         ApiKey.revoked_at.is_(None),
         or_(ApiKey.not_before.is_(None), ApiKey.not_before <= func.now()),
@@ -143,6 +144,6 @@ def _has_other_admin(db: Session, key: ApiKey) -> bool:
         ApiKey.workspace_id == key.workspace_id,
         ApiKey.id != key.id,
         literal(Scope.KEYS_ADMIN.value) == any_(ApiKey.scopes),
-        _is_valid(),
+        is_valid(),
     )
     return db.scalar(other.limit(1)) is not None

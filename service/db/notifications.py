@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from sqlalchemy import text
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
 
-JOB_EVENTS = "reprise_job_events"  # {"job_id": str, "seq": int}
+JOB_EVENTS = "reprise_job_events"  # {"job_id": str, "workspace_id": str, "seq": int}
 MODEL_VERSIONS = "reprise_model_versions"  # {"artifact_path": str, "artifact_sha256": str}
 RETRY_SECONDS = 1.0
 
@@ -26,6 +27,17 @@ def notify(db: Session, channel: str, payload: Mapping[str, Any]) -> None:
     db.execute(
         text("SELECT pg_notify(:channel, :payload)"),
         {"channel": channel, "payload": json.dumps(payload)},
+    )
+
+
+def notify_of_job(db: Session, job_id: UUID, seq: int) -> None:
+    """Says on `JOB_EVENTS`, when the transaction commits, that a job has events up to `seq`."""
+    db.execute(
+        text(
+            "SELECT pg_notify(:channel, json_build_object('job_id', id, 'workspace_id',"
+            " workspace_id, 'seq', CAST(:seq AS bigint))::text) FROM jobs WHERE id = :job_id"
+        ),
+        {"channel": JOB_EVENTS, "seq": seq, "job_id": job_id},
     )
 
 

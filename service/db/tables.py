@@ -71,6 +71,17 @@ class ApiKey(InWorkspace, Base):
     last_used_at: Mapped[datetime | None]
 
 
+class BrowserSession(Base):
+    """A browser that signed in with a key. Only the hash of its cookie is stored."""
+
+    __tablename__ = "browser_sessions"
+
+    token_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
 class Dataset(InWorkspace, Base):
     """Validated, immutable rows. `deleted_at` hides it; jobs that used it keep their lineage."""
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, insert, null, or_, select, update
 from sqlalchemy.orm import Session
 
-from service.db.notifications import JOB_EVENTS, notify
+from service.db.notifications import notify_of_job
 from service.db.tables import CLAIMABLE, Job, JobAttempt, JobDependency, JobEvent
 from service.jobs.states import NOTHING_TO_RESUME, TERMINAL, JobState, is_allowed
 
@@ -240,4 +240,4 @@ def append(
             for offset, event in enumerate(events)
         ],
     )
-    notify(db, JOB_EVENTS, {"job_id": str(job_id), "seq": last_seq})
+    notify_of_job(db, job_id, last_seq)

@@ -1,0 +1,60 @@
+"""The list of jobs, and the page of one."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Request
+from starlette.responses import Response
+
+from rnn.config import TaskName
+from service.api import jobs
+from service.api.deps import ServicesDep
+from service.api.pagination import PageDep
+from service.api.routing import produces, protected_router, requires
+from service.auth.subjects import Scope, Subject
+from service.dashboard.pages import render
+from service.jobs.states import TERMINAL, JobState
+
+router = protected_router("/jobs", tags=["dashboard"])
+
+Reader = Annotated[Subject, requires(Scope.JOBS_READ)]
+
+TASKS: tuple[TaskName, ...] = TaskName.__args__  # type: ignore[attr-defined]
+SHOWN_EVENTS = 200
+
+
+@router.get("", include_in_schema=False)
+@produces("text/html")
+def jobs_page(
+    request: Request,
+    subject: Reader,
+    services: ServicesDep,
+    page: PageDep,
+    state: Annotated[JobState | None, Query()] = None,
+    task: Annotated[TaskName | None, Query()] = None,
+) -> Response:
+    found = jobs.list_jobs(subject, services, page, state, task)
+    return render(
+        request,
+        "jobs.html",
+        jobs=found.data,
+        has_more=found.has_more,
+        after=page.after,
+        state=state,
+        task=task,
+        states=list(JobState),
+        tasks=TASKS,
+    )
+
+
+@router.get("/{job_id}", include_in_schema=False)
+@produces("text/html")
+def job_page(request: Request, job_id: UUID, subject: Reader, services: ServicesDep) -> Response:
+    job = jobs.get_job(job_id, subject, services)
+    return render(
+        request,
+        "job.html",
+        job=job,
+        ended=job.state in TERMINAL,
+        checkpoints=jobs.list_checkpoints(job_id, subject, services).data,
+    )

@@ -1,0 +1,81 @@
+// Requests to the API with the cookie of the sign-in, and what they say when they fail.
+
+const csrf = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+
+export class Problem extends Error {
+  constructor(status, body) {
+    const places = (body?.errors ?? []).map((each) => `${each.location}: ${each.message}`);
+    super([body?.detail ?? `The service answered ${status}.`, ...places].join("\n"));
+    this.status = status;
+  }
+}
+
+/** The answer's JSON; null where it has none. Throws a Problem, or TypeError where nobody answers. */
+export async function call(path, { method = "GET", headers = {}, body } = {}) {
+  const sent = { Accept: "application/json", ...headers };
+  if (method !== "GET") sent["X-CSRF-Token"] = csrf;
+  if (body !== undefined) sent["Content-Type"] = "application/json";
+  const answer = await fetch(path, {
+    method,
+    headers: sent,
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (answer.status === 401) toSignIn();
+  if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => null));
+  return answer.status === 204 ? null : answer.json();
+}
+
+export function toSignIn() {
+  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
+/**
+ * Follows server-sent events for as long as the page lives. The browser reconnects by itself after a
+ * lost connection; after an answer that is an error, this does, waiting longer each time. `path` is
+ * asked for anew each time. Ends when the server says that there is no more (204), or with `stop`.
+ */
+export function follow(path, listeners, { stop } = {}) {
+  let wait = 1000;
+  const connect = () => {
+    const source = new EventSource(path());
+    stop?.addEventListener("abort", () => source.close());
+    source.onopen = () => {
+      wait = 1000;
+      heard();
+    };
+    for (const [name, listen] of Object.entries(listeners)) {
+      source.addEventListener(name, (event) => listen(JSON.parse(event.data)));
+    }
+    source.onerror = async () => {
+      if (source.readyState !== EventSource.CLOSED || stop?.aborted) {
+        lost();
+        return;
+      }
+      const answer = await fetch(path(), { method: "GET", headers: { Accept: "text/event-stream" } })
+        .catch(() => null);
+      answer?.body?.cancel();
+      if (answer?.status === 401) return toSignIn();
+      if (answer?.status === 204) return heard();
+      if (answer?.status === 403 || answer?.status === 404) return undefined;
+      lost();
+      setTimeout(connect, wait * (0.75 + Math.random() / 2));
+      wait = Math.min(30_000, wait * 2);
+      return undefined;
+    };
+  };
+  connect();
+}
+
+const banner = () => document.getElementById("connection");
+
+function lost() {
+  const shown = banner();
+  if (shown === null) return;
+  shown.textContent = "The service does not answer. What you see may be old; trying again.";
+  shown.hidden = false;
+}
+
+function heard() {
+  const shown = banner();
+  if (shown !== null) shown.hidden = true;
+}

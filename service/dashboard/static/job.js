@@ -1,0 +1,244 @@
+// The page of a job: its curves, its gradients through depth and time, and its events, as they come.
+
+import { call, follow } from "./api.js";
+import { Chart, axis } from "./charts.js";
+
+const id = document.getElementById("job").dataset.job;
+const at = (name) => document.getElementById(name);
+const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+const steps = []; // {step, seconds, loss, learning_rate, gradient_norm, throughput}
+const evaluations = []; // {step, seconds, and each figure of the held-out part by its name}
+const looks = []; // diagnostics, as they were measured
+let began; // ms, of the first measurement
+let seen = 0;
+
+function take(event) {
+  seen = Math.max(seen, event.seq);
+  if (event.type !== "metrics") {
+    tell(event);
+    return;
+  }
+  const data = event.data;
+  const time = Date.parse(data.at ?? event.created_at);
+  began ??= time;
+  const seconds = (time - began) / 1000;
+  if (data.kind === "step") {
+    steps.push({ ...data, seconds, throughput: data.timesteps_per_second ?? data.throughput });
+  } else if (data.kind === "evaluation") {
+    evaluations.push({ ...data.metrics, step: data.step, seconds });
+    offer(Object.keys(data.metrics));
+  } else if (data.kind === "diagnostics") {
+    looks.push(data);
+  }
+}
+
+// Curves
+
+/** Puts the names of what was measured into the choice of what is drawn. */
+function offer(names) {
+  const choice = at("figure");
+  const known = new Set([...choice.options].map((option) => option.value));
+  for (const name of names) {
+    if (!known.has(name)) choice.add(new Option(name.replaceAll("_", " "), name));
+  }
+}
+
+const across = () => at("across").value;
+const points = (rows, name) =>
+  rows.filter((row) => Number.isFinite(row[name])).map((row) => [row[across()], row[name]]);
+
+/** Exponential moving average, corrected for its beginning. */
+function smooth(rows, weight) {
+  let mean = 0;
+  let total = 0;
+  return rows.map(([x, y]) => {
+    mean = weight * mean + (1 - weight) * y;
+    total = weight * total + (1 - weight);
+    return [x, mean / total];
+  });
+}
+
+const grid = { left: 60, right: 16, top: 34, bottom: 30 };
+const line = (name, data, color, changes = {}) => ({
+  name, data, type: "line", showSymbol: false, sampling: "lttb", color,
+  lineStyle: { width: 1.75 }, ...changes,
+});
+
+const charts = {
+  loss: new Chart(at("loss"), (paint) => {
+    const raw = points(steps, "loss");
+    const scale = at("logarithmic").checked ? "log" : "value";
+    return {
+      grid: { ...grid, top: 54, right: 60, bottom: 70 },
+      legend: { top: 0, textStyle: { color: paint.text } },
+      xAxis: axis(paint, { type: "value", min: "dataMin", max: "dataMax", name: across() }),
+      yAxis: [
+        axis(paint, { type: scale, scale: true, name: "training loss" }),
+        axis(paint, { type: scale, scale: true, name: "held out", splitLine: { show: false } }),
+      ],
+      dataZoom: [
+        { type: "inside", filterMode: "none" },
+        { type: "slider", bottom: 8, height: 22, filterMode: "none", textStyle: { color: paint.quiet } },
+      ],
+      series: [
+        line("each step", raw, paint["series-1"], { lineStyle: { width: 1, opacity: 0.3 } }),
+        line("training", smooth(raw, Number(at("smoothing").value)), paint["series-1"]),
+        line("held out", points(evaluations, at("figure").value), paint["series-2"], {
+          showSymbol: true, symbolSize: 5, sampling: undefined, yAxisIndex: 1,
+        }),
+      ],
+    };
+  }),
+};
+for (const [name, title] of [
+  ["learning_rate", "Learning rate"],
+  ["gradient_norm", "Gradient norm"],
+  ["throughput", "Timesteps a second"],
+]) {
+  charts[name] = new Chart(at(name), (paint) => ({
+    title: { text: title, textStyle: { color: paint.quiet, fontSize: 13, fontWeight: 600 } },
+    grid,
+    xAxis: axis(paint, { type: "value", min: "dataMin", max: "dataMax" }),
+    yAxis: axis(paint, { type: "value", scale: true }),
+    series: [line(title, points(steps, name), paint["series-1"])],
+  }));
+}
+
+// Gradients
+
+const shown = () => looks[Number(at("look").value)];
+
+charts.gradients = new Chart(at("gradients"), (paint) => {
+  const layers = shown()?.layers ?? [];
+  const lags = Object.keys(layers[0]?.gradient_norms ?? {}).map(Number).sort((a, b) => a - b);
+  const cells = layers.flatMap((layer, row) => {
+    const norms = lags.map((lag) => layer.gradient_norms[lag]);
+    const most = Math.max(...norms.filter(Number.isFinite), 0);
+    return norms.map((norm, column) => {
+      const decades = norm > 0 && most > 0 ? Math.max(-6, Math.log10(norm / most)) : -6;
+      return { value: [column, row, decades], norm };
+    });
+  });
+  return {
+    grid: { left: 70, right: 16, top: 10, bottom: 80 },
+    tooltip: {
+      trigger: "item",
+      renderMode: "richText",
+      formatter: ({ data }) =>
+        `layer ${layers[data.value[1]].layer}, ${lags[data.value[0]]} timesteps back: ${data.norm === null ? "not finite" : number.format(data.norm)}`,
+    },
+    xAxis: axis(paint, { type: "category", data: lags, name: "lag", nameLocation: "middle", nameGap: 24 }),
+    yAxis: axis(paint, { type: "category", data: layers.map((layer) => `layer ${layer.layer}`) }),
+    visualMap: {
+      min: -6, max: 0, calculable: true, orient: "horizontal", left: "center", bottom: 0, itemHeight: 160,
+      text: ["strongest", "a millionth of it"], textStyle: { color: paint.quiet },
+      inRange: { color: [paint.surface, paint["series-1"]] },
+    },
+    series: [{ type: "heatmap", data: cells }],
+  };
+});
+
+function drawLayers() {
+  const look = shown();
+  at("look-step").textContent = look ? `step ${look.step}` : "none yet";
+  const table = at("layers");
+  table.replaceChildren();
+  if (!look) return;
+  const row = (kind, texts) => {
+    const made = document.createElement("tr");
+    for (const text of texts) {
+      const cell = document.createElement(kind);
+      cell.textContent = text;
+      made.append(cell);
+    }
+    table.append(made);
+  };
+  const each = (figures) =>
+    Object.entries(figures).map(([gate, value]) => `${gate} ${value === null ? "–" : number.format(value)}`).join(", ") || "–";
+  row("th", ["Layer", "Memory", "Saturated", "Spectral radius", "Dead units", "Update to weight"]);
+  for (const layer of look.layers) {
+    row("td", [
+      layer.layer,
+      layer.effective_memory === null ? "none" : `${layer.effective_memory} timesteps`,
+      each(layer.gate_saturation),
+      each(layer.spectral_radius),
+      layer.dead_units === null ? "–" : `${number.format(100 * layer.dead_units)} %`,
+      layer.update_ratio === null ? "–" : number.format(layer.update_ratio),
+    ]);
+  }
+}
+
+// Events
+
+function tell(event) {
+  const item = document.createElement("li");
+  const when = document.createElement("span");
+  when.className = "hint";
+  when.textContent = `${clock.format(new Date(event.created_at))} `;
+  const data = event.data;
+  const text = {
+    state: () => [data.from, data.to ?? data.state].filter(Boolean).join(" → ") + (data.reason ? `: ${data.reason}` : ""),
+    checkpoint: () => `checkpoint at step ${data.step}`,
+    alert: () => `${data.kind}${data.layer ? `, layer ${data.layer}` : ""}: ${data.message} ${data.remedy}`,
+    message: () => data.text,
+  }[event.type];
+  item.append(when, text ? text() : JSON.stringify(data));
+  at("event-list").prepend(item);
+}
+
+// Everything
+
+let due = false;
+function draw() {
+  if (due) return;
+  due = true;
+  requestAnimationFrame(() => {
+    due = false;
+    const slider = at("look");
+    const atEnd = slider.value === slider.max;
+    slider.max = Math.max(0, looks.length - 1);
+    if (atEnd) slider.value = slider.max;
+    for (const chart of Object.values(charts)) chart.draw();
+    drawLayers();
+    const last = steps.at(-1);
+    at("latest").textContent = last
+      ? `Step ${last.step}: loss ${number.format(last.loss)}`
+      : "Nothing was measured yet.";
+  });
+}
+
+for (const name of ["logarithmic", "smoothing", "across", "figure", "look"]) at(name).addEventListener("input", draw);
+
+at("log").addEventListener("toggle", async () => {
+  if (!at("log").open) return;
+  const place = at("log").querySelector("pre");
+  try {
+    const { text, truncated } = await call(`/api/v1/jobs/${id}/logs`);
+    place.textContent = (truncated ? "…\n" : "") + (text || "Nothing was printed.");
+  } catch (problem) {
+    place.textContent = problem.message;
+  }
+});
+
+/** All that happened so far, a page at a time; what comes after it is followed. */
+async function load() {
+  for (let more = true; more; ) {
+    const page = await call(`/api/v1/jobs/${id}/events?after=${seen}&limit=1000`);
+    page.data.forEach(take);
+    more = page.has_more;
+    draw();
+  }
+}
+
+const live = (event) => {
+  if (event.seq <= seen) return;
+  take(event);
+  draw();
+};
+draw();
+await load();
+follow(() => `/api/v1/jobs/${id}/events?after=${seen}`, {
+  state: live, metrics: live, checkpoint: live, alert: live, message: live,
+});
