@@ -21,6 +21,7 @@ from service.db.migrate import migrate
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.redis import EmbeddedRedis
 from service.settings import Settings
+from tests.browser.chromium import find_chromium
 from tests.disks import has_small_disk
 
 pytest_plugins = ["tests.serving"]
@@ -50,6 +51,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "compiler": has_compiler,
     "avx2": lambda: cpu_rank() >= 1,
     "avx512": lambda: cpu_rank() >= 2,
+    "browser": lambda: find_chromium() is not None,
     "small_disk": has_small_disk,
 }
 
