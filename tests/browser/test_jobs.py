@@ -1,5 +1,6 @@
 """Signing in, watching jobs, acting on them, signing out."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,9 +21,10 @@ LOOKS = [
 
 
 @pytest.fixture(scope="module")
-def api(stack: Running) -> httpx.Client:
+def api(stack: Running) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {stack.key}"}
-    return httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60)
+    with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +183,3 @@ def test_by_keyboard_alone(page: Page, api: httpx.Client, dataset: str) -> None:
     expect(page.get_by_role("link", name="Jobs", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Jobs").wait_for()
-
-
-def test_without_scripts_it_says_so(make_page: MakePage) -> None:
-    """bad_inputs dashboard-40."""
-    page = make_page(signed_in=False, java_script_enabled=False)
-    page.goto("/sign-in")
-    expect(page.get_by_text("These pages need JavaScript.")).to_be_visible()
