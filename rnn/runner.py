@@ -93,12 +93,65 @@ class TorchRunner:
         return y_bth, end
 
 
+class RowsAlone(TorchRunner):
+    """Torch, one row after the other: no digit depends on the rows beside it or on padding, which
+    in torch's own batches it does. Full batches pay for it (`docs/decisions/0012-exact-rows.md`).
+
+    Args:
+        rows: of a step, so many that follow each other are one's own and stay together.
+    """
+
+    def __init__(
+        self,
+        stack: RecurrentStack,
+        *,
+        embedding_vd: Tensor | None,
+        output: nn.Linear | None,
+        rows: int = 1,
+    ) -> None:
+        super().__init__(stack, embedding_vd=embedding_vd, output=output)
+        self._rows = rows
+
+    def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        answers = [
+            super(RowsAlone, self).step(x[rows], state.select(rows))
+            for rows in torch.arange(len(x)).split(self._rows)
+        ]
+        return _joined(answers)
+
+    def sequences(
+        self,
+        x: Tensor,
+        lengths_b: Tensor | None = None,
+        state: HiddenState | None = None,
+        *,
+        state_wanted: bool = True,
+    ) -> tuple[Tensor, HiddenState]:
+        rows, timesteps = x.shape[:2]
+        lengths = [timesteps] * rows if lengths_b is None else lengths_b.tolist()
+        answers = [
+            super(RowsAlone, self).sequences(
+                x[row : row + 1, :length].clone(),
+                state=None if state is None else state.row(row),
+                state_wanted=state_wanted,
+            )
+            for row, length in enumerate(lengths)
+        ]
+        padded = [(functional.pad(y, (0, 0, 0, timesteps - y.shape[1])), end) for y, end in answers]
+        return _joined(padded)
+
+
+def _joined(answers: list[tuple[Tensor, HiddenState]]) -> tuple[Tensor, HiddenState]:
+    return torch.cat([y for y, _ in answers]), HiddenState.cat([end for _, end in answers])
+
+
 def make_runner(
     stack: RecurrentStack,
     *,
     embedding_vd: Tensor | None = None,
     output: nn.Linear | None = None,
     precision: Precision = "float32",
+    rows: int = 1,
 ) -> Runner:
     """The fastest that runs where the stack lies and computes its cell and connections. Its weights
     may be copied: a later change of the stack is not seen.
@@ -106,6 +159,7 @@ def make_runner(
     Args:
         stack: in evaluation mode.
         precision: of the native kernels and on a GPU; torch on a CPU always takes float32.
+        rows: of a step, so many that follow each other never come apart.
     """
     parameter = next(stack.parameters())
     if stack.native and parameter.dtype == torch.float32:
@@ -118,4 +172,6 @@ def make_runner(
             return NativeNetwork(
                 kernels, stack, embedding_vd=embedding_vd, output=output, precision=precision
             )
+    if parameter.device.type == "cpu":
+        return RowsAlone(stack, embedding_vd=embedding_vd, output=output, rows=rows)
     return TorchRunner(stack, embedding_vd=embedding_vd, output=output)

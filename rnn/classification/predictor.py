@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.padding import pad_tokens
@@ -76,18 +77,31 @@ class Classifier:
         by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].tokens))
         for start in range(0, len(by_length), _ROWS_PER_BATCH):
             rows = by_length[start : start + _ROWS_PER_BATCH]
-            tokens_bt, lengths_b = pad_tokens([encoded[index].tokens for index in rows])
-            x: Tensor = tokens_bt
-            if self._network.convolution is not None:
-                x, lengths_b = self._network.stack_inputs(
-                    tokens_bt.to(self._device), lengths_b.to(self._device)
-                )
-            y_bth, _ = self._runner.sequences(x, lengths_b, state_wanted=False)
-            logits_bc = self._network.head(y_bth, lengths_b.to(self._device))
+            logits_bc = self._scores(*pad_tokens([encoded[index].tokens for index in rows]))
             scaled_bc = logits_bc.double() / self._temperature
             probabilities_bc[rows] = torch.softmax(scaled_bc, dim=1).cpu().numpy()
         return ClassificationResult(
             probabilities_bc,
             [text.truncated for text in encoded],
             [text.known_share for text in encoded],
+        )
+
+    def _scores(self, tokens_bt: Tensor, lengths_b: Tensor) -> Tensor:
+        """[B, labels]; of each row's own timesteps alone, so that neither the rows beside it nor
+        its padding change a digit."""
+        network, device = self._network, self._device
+        x: Tensor = tokens_bt
+        if network.convolution is not None:
+            read = [
+                network.stack_inputs(tokens_t[None, :length].to(device), length[None].to(device))
+                for tokens_t, length in zip(tokens_bt, lengths_b, strict=True)
+            ]
+            x = pad_sequence([x_1td[0] for x_1td, _ in read], batch_first=True)
+            lengths_b = torch.cat([length_1 for _, length_1 in read])
+        y_bth, _ = self._runner.sequences(x, lengths_b, state_wanted=False)
+        return torch.cat(
+            [
+                network.head(y_th[None, :length].clone(), length[None].to(device))
+                for y_th, length in zip(y_bth, lengths_b, strict=True)
+            ]
         )

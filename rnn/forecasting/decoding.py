@@ -15,6 +15,7 @@ from rnn.forecasting.heads import DirectHead, RecursiveHead
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.targets import Units, read_values
 from rnn.forecasting.windows import VALUE_FEATURES
+from rnn.rows import row_by_row
 from rnn.runner import Runner, TorchRunner, make_runner
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
@@ -49,10 +50,10 @@ class Decoder:
         self._network = network
         self._device = next(network.parameters()).device
         self._reader = _runner(network.stack, fast=fast)
+        self._paths = 1 if config.architecture.distribution == "point" else PATHS
         self._writer: Runner | None = None
         if isinstance(network.head, RecursiveHead):
-            self._writer = _runner(network.head.stack, fast=fast)
-        self._paths = 1 if config.architecture.distribution == "point" else PATHS
+            self._writer = _runner(network.head.stack, fast=fast, rows=self._paths)
 
     def forecast(self, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
         """Of windows coded for any horizon up to the trained one; recursive decoding also goes on
@@ -60,17 +61,19 @@ class Decoder:
         head = self._network.head
         inputs_btd = torch.from_numpy(coded.inputs_btd).to(self._device)
         future_bhd = torch.from_numpy(coded.future_bhd).to(self._device)
-        reads_btd = self._network.stack_reads(inputs_btd)
+        reads_btd = inputs_btd
+        if self._network.reads_first:
+            reads_btd = row_by_row(self._network.stack_reads, inputs_btd)
         direct = isinstance(head, DirectHead)
         y_bth, state = self._reader.sequences(reads_btd, state_wanted=not direct)
         if isinstance(head, RecursiveHead):
             return self._drawn(head, coded, state, levels)
         if isinstance(head, DirectHead):
-            outputs_bho = head(y_bth[:, -1], future_bhd)
+            outputs_bho = row_by_row(head, y_bth[:, -1], future_bhd)
         else:
             states = state.select(torch.arange(len(inputs_btd)).repeat_interleave(head.segments))
-            y_nh, _ = self._reader.step(head.tokens(future_bhd), states)
-            outputs_bho = head(y_nh)
+            y_nh, _ = self._reader.step(row_by_row(head.tokens, future_bhd), states)
+            outputs_bho = row_by_row(head, y_nh, rows=head.segments)
         return stated(self.distribution, outputs_bho, coded, levels)
 
     def _drawn(
@@ -92,7 +95,7 @@ class Decoder:
             future_nd = np.repeat(coded.future_bhd[:, timestep], paths, axis=0)
             reads_nd = torch.from_numpy(np.concatenate([previous_n2, future_nd], axis=1))
             y_nh, states = self._writer.step(reads_nd, states)
-            outputs_n1o = _numbers(head.out(y_nh))[:, None]
+            outputs_n1o = _numbers(row_by_row(head.out, y_nh, rows=paths))[:, None]
             here = units.step(timestep, paths)
             share_p = (np.random.default_rng([timestep]).permutation(paths) + 0.5) / paths
             level_n1 = np.tile(share_p, batch)[:, None]
@@ -119,5 +122,7 @@ def _numbers(outputs: Tensor) -> FloatArray:
     return outputs.float().cpu().numpy().astype(np.float64)
 
 
-def _runner(stack: RecurrentStack, *, fast: bool) -> Runner:
-    return make_runner(stack) if fast else TorchRunner(stack, embedding_vd=None, output=None)
+def _runner(stack: RecurrentStack, *, fast: bool, rows: int = 1) -> Runner:
+    if fast:
+        return make_runner(stack, rows=rows)
+    return TorchRunner(stack, embedding_vd=None, output=None)

@@ -86,6 +86,11 @@ class ForecastingNetwork(nn.Module):
         numbers: Tensor = head.out(y_bhh)
         return numbers
 
+    @property
+    def reads_first(self) -> bool:
+        """Whether something stands before the stack."""
+        return self.segment is not None or self.convolution is not None
+
     def stack_reads(self, inputs_btd: Tensor) -> Tensor:
         """What the stack reads of coded windows."""
         if self.segment is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn.config import GenerationConfig
 from rnn.errors import InputMismatchError
 from rnn.generation.network import GenerationNetwork
+from rnn.rows import row_by_row
 from rnn.runner import make_runner
 from rnn.state import HiddenState
 from rnn.tokenizers import ByteTokenizer, TextDecoder, TextTokenizer
@@ -91,4 +92,4 @@ class Generator:
     def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """Scores [B, V] after one more token in each row, and the new state."""
         y, end = self._runner.step(tokens_b, state)
-        return (y if self._output is not None else self._head.scores(y)), end
+        return (y if self._output is not None else row_by_row(self._head.scores, y)), end

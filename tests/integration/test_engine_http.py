@@ -192,28 +192,12 @@ def test_every_answer_belongs_to_its_caller_under_a_storm(settings: Settings, ke
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
                 else:
-                    assert_equal(await task, alone[index])
+                    assert await task == alone[index]
 
     with serving(patient) as (url, app):
         asyncio.run(main(url))
         until(lambda: app.state.services.engine.decode_rows == 0)
         until(lambda: app.state.services.engine._in_flight == 0)
-
-
-def assert_equal(found: Any, expected: Any) -> None:
-    """Equal, numbers within what adding in another order may change."""
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for name, value in expected.items():
-            assert_equal(found[name], value)
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_equal(one, other)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=1e-4)
-    else:
-        assert found == expected
 
 
 def test_a_move_through_one_process_is_seen_by_another(settings: Settings, key: str) -> None:

@@ -1,15 +1,18 @@
 """Whoever comes and goes beside it, a request is told what it would be told alone."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnn.checkpoint import load_model
 from rnn.generation.predictor import Generator
 from service.inference import prefix_cache
 from service.inference.generation import Generation
 from service.inference.requests import GenerationRequest, PromptRead
+from tests.unit.inference.conftest import write_generator
 from tests.unit.inference.test_decode import Caller, alone
 
 DRAWN = st.builds(
@@ -38,6 +41,15 @@ SEARCHED = st.builds(
 )
 
 
+@pytest.fixture(scope="module", params=["lstm", "mingru", "slstm", "indrnn"])
+def generator(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator:
+    """Of cells of the kernels, and of torch."""
+    folder = write_generator(tmp_path_factory.mktemp("models") / "any", cell=request.param)
+    return cast(Generator, load_model(folder))
+
+
 @given(
     st.lists(
         st.tuples(
@@ -49,7 +61,7 @@ SEARCHED = st.builds(
     st.sampled_from([0, 20_000, 2**20]),
     st.integers(4, 12),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_under_random_joins_and_cancels(
     generator: Generator,
     visits: Sequence[tuple[GenerationRequest, int, int | None]],

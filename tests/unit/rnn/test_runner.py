@@ -25,7 +25,7 @@ from tests.unit.rnn.stacks import (
 )
 
 VOCABULARY = 11
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE = {"rtol": 1e-4, "atol": 2e-4}  # of dense mLSTMs, which divide by small numbers
 
 
 @pytest.fixture(params=["off", "auto"])
@@ -92,7 +92,7 @@ def test_a_row_of_a_batch_equals_the_row_alone(kernels: bool) -> None:
     _, state = runner.step(tokens_b, stack.initial_state(3))
     logits_bv, _ = runner.step(tokens_b, state)
     alone_bv, _ = runner.step(tokens_b[1:2], state.row(1))
-    torch.testing.assert_close(logits_bv[1], alone_bv[0], **CLOSE)
+    assert torch.equal(logits_bv[1], alone_bv[0])
 
 
 @every_cell
