@@ -19,7 +19,7 @@ def row_by_row(compute: Callable[..., Tensor], *inputs: Tensor, rows: int = 1) -
     """
     if not inputs[0].is_cpu:
         return compute(*inputs)
-    parts = zip(*(x.split(rows) for x in inputs), strict=True)
+    parts = zip(*(torch.split(x, rows) for x in inputs), strict=True)
     # Copies lie on bounds of cache lines, which the order of a product also depends on.
     return torch.cat([compute(*map(_copy, part)) for part in parts])
 

@@ -115,7 +115,7 @@ class RowsAlone(TorchRunner):
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         answers = [
             super(RowsAlone, self).step(x[rows], state.select(rows))
-            for rows in torch.arange(len(x)).split(self._rows)
+            for rows in torch.split(torch.arange(len(x)), self._rows)
         ]
         return _joined(answers)
 

@@ -83,3 +83,18 @@ class _Figures(Collector):
             "Of those, tokens that were read for an earlier request.",
             self._engine.cached_prompt_tokens,
         )
+        yield GaugeMetricFamily(
+            "reprise_prefix_cache_bytes",
+            "What this process keeps of prompts that it has read.",
+            self._engine.cache_bytes,
+        )
+        yield GaugeMetricFamily(
+            "reprise_predictions_in_flight",
+            "Predictions and steps of sessions that this process has not answered yet.",
+            self._engine.in_flight,
+        )
+        yield GaugeMetricFamily(
+            "reprise_decode_slots_in_use",
+            "Texts that this process generates now.",
+            self._engine.decode_rows,
+        )

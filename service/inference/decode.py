@@ -95,6 +95,10 @@ class Decoder:
         return begun + sum(generation.request.rows for generation in self._not_in_a_batch())
 
     @property
+    def cache_bytes(self) -> int:
+        return self._cache.size_bytes
+
+    @property
     def busy(self) -> bool:
         return bool(self._waiting or self._prompts or self._batches or self._searches)
 

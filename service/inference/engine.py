@@ -126,6 +126,7 @@ class Engine:
     ) -> None:
         self.ready = False
         self.decode_rows = 0  # texts being generated now
+        self.cache_bytes = 0  # of prompts that were read
         self.prompt_tokens = 0  # of all prompts that were read
         self.cached_prompt_tokens = 0  # of those: read for an earlier request
         self._kernels = kernels
@@ -242,6 +243,11 @@ class Engine:
             )
             return found
 
+    @property
+    def in_flight(self) -> int:
+        """Predictions and steps of sessions that are not answered yet."""
+        return self._in_flight
+
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         """A place among the requests in flight; OverloadedError where there is none."""
@@ -283,7 +289,7 @@ class Engine:
             case Failed():
                 self._settle(message.id, message.to_error())
             case Told():
-                self.decode_rows = message.rows
+                self.decode_rows, self.cache_bytes = message.rows, message.cache_bytes
                 for number, event in message.events:
                     waiting = self._waiting.get(number)
                     if isinstance(waiting, _Arrived):
@@ -337,7 +343,8 @@ class Engine:
         """Nobody shall wait for an engine that has ended."""
         assert self._link is not None
         self._link.close()
-        self._link, self.ready, self.decode_rows = None, False, 0
+        self._link, self.ready = None, False
+        self.decode_rows = self.cache_bytes = 0
         for number in list(self._waiting):
             self._settle(number, UnavailableError("The inference engine has stopped."))
 

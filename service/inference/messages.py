@@ -128,10 +128,12 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 class Told(Struct, frozen=True, tag=True):
-    """What texts brought, in order, by the id of their request; and how many are generated now."""
+    """What texts brought, in order, by the id of their request; how many are generated now; and
+    what the prefix cache holds."""
 
     events: list[tuple[int, GenerationEvent]]
     rows: int
+    cache_bytes: int
 
 
 Request: TypeAlias = Forecast | Classify | Generate | Advance | Warm

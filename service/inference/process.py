@@ -208,7 +208,7 @@ class EngineLoop:
         rows = self._decoder.rows
         if events or rows != self._told_rows:
             self._told_rows = rows
-            self._outbox.append(Told(events, rows))
+            self._outbox.append(Told(events, rows, self._decoder.cache_bytes))
         for asked, failure in failures:
             self._settle(asked, failure)
 

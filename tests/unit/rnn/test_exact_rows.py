@@ -105,7 +105,7 @@ def assert_scores_exact(model: Generator, prompts: list[str]) -> None:
     for token in range(40, 43):
         tokens_b = torch.arange(len(prompts)) + token
         scores_bv, together = model.step(tokens_b, together)
-        for row, token_t in enumerate(tokens_b.split(1)):
+        for row, token_t in enumerate(torch.split(tokens_b, 1)):
             alone_bv, states[row] = model.step(token_t, states[row])
             assert torch.equal(scores_bv[row], alone_bv[0])
             assert torch.equal(together.row(row).hidden_lbh, states[row].hidden_lbh)
