@@ -71,7 +71,7 @@ def configuration() -> str:
     for task in TASKS:
         name = task.model_fields["task"].annotation
         lines += ["", f"## {name.__args__[0]}"]  # type: ignore[union-attr]
-        for part in ("architecture", "training", "data"):
+        for part in ("architecture", "training", "serving", "data"):
             annotation = task.model_fields[part].annotation
             assert annotation is not None
             lines += ["", f"### {part}", "", *table(annotation)]

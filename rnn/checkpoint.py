@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import safetensors.torch
 import torch
@@ -41,10 +41,12 @@ from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.predictor import Forecaster
 from rnn.generation.network import GenerationNetwork
 from rnn.generation.predictor import Generator
+from rnn.kernels.library import PRECISION_NUMBERS, Precision
 from rnn.tokenizers import SavedTokenizer, WordTokenizer, text_tokenizer_from_json
 
 FORMAT_VERSION = 1
 Kind = Literal["checkpoint", "model"]
+Predictor: TypeAlias = Forecaster | Classifier | Generator
 
 _MANIFEST = "manifest.json"
 _DESCRIPTION = "description.json"
@@ -159,42 +161,60 @@ def manifest_sha256(folder: Path) -> str:
     return hashlib.sha256(_read_file(folder, _MANIFEST)).hexdigest()
 
 
-def load_model(
-    folder: Path, device: str | torch.device = "cpu"
-) -> Forecaster | Classifier | Generator:
-    """The predictor that a finished training saved.
+def load_model(folder: Path, device: str | torch.device = "cpu") -> Predictor:
+    """The predictor that a finished training saved, in the precision that it was published for;
+    without one, as before there were several, in float32.
 
     Raises:
         CheckpointError: the folder is not a whole model of a known format.
     """
     content = read(folder, "model", device)
+    serving = content.values.get("serving", {"precision": "float32"})
+    precision = serving.get("precision") if isinstance(serving, dict) else None
+    if precision not in PRECISION_NUMBERS:
+        raise CheckpointError(f"{folder.name} is for an unknown precision {precision!r}")
+    try:
+        return make_predictor(content, device, precision=precision)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder.name}: {error}") from error
+
+
+def make_predictor(
+    content: Content, device: str | torch.device = "cpu", *, precision: Precision = "float32"
+) -> Predictor:
+    """The predictor of a model's content.
+
+    Raises:
+        CheckpointError: the content is not that of a whole model.
+    """
     randomness = Randomness(0, torch.device(device))  # its weights are replaced at once
     match content.config:
         case ForecastingConfig() as config:
             forecasting = ForecastingNetwork(config, randomness)
-            _load_weights(folder, forecasting, content, device)
-            return Forecaster(config, forecasting, Conformal.from_values(content.values))
+            _load_weights(forecasting, content, device)
+            conformal = Conformal.from_values(content.values)
+            return Forecaster(config, forecasting, conformal, precision)
         case ClassificationConfig() as config:
             labels = content.values.get("labels")
             if not isinstance(labels, list):
-                raise CheckpointError(f"{folder.name} lacks its labels")
+                raise CheckpointError("it lacks its labels")
             reader = make_reader(content.token_name, content.tokenizer)
             classification = ClassificationNetwork(
                 config, reader.vocabulary_size, len(labels), randomness
             )
-            _load_weights(folder, classification, content, device)
+            _load_weights(classification, content, device)
             temperature = float(content.values.get("temperature", 1.0))
-            return Classifier(config, classification, reader, labels, temperature)
+            return Classifier(config, classification, reader, labels, temperature, precision)
         case GenerationConfig() as config:
             tokenizer = content.tokenizer
             if isinstance(tokenizer, WordTokenizer) or (
                 tokenizer is None and config.data.tokenizer != "byte"
             ):
-                raise CheckpointError(f"{folder.name} lacks its tokens")
+                raise CheckpointError("it lacks its tokens")
             size = tokenizer.vocabulary_size if tokenizer else BYTE_VOCABULARY_SIZE
             generation = GenerationNetwork(config, randomness, size)
-            _load_weights(folder, generation, content, device)
-            return Generator(config, generation, tokenizer)
+            _load_weights(generation, content, device)
+            return Generator(config, generation, tokenizer, precision)
 
 
 def _token_name(config: TaskConfig, values: Mapping[str, Any]) -> TextTokenizerName | None:
@@ -204,13 +224,11 @@ def _token_name(config: TaskConfig, values: Mapping[str, Any]) -> TextTokenizerN
     return name
 
 
-def _load_weights(
-    folder: Path, network: nn.Module, content: Content, device: str | torch.device
-) -> None:
+def _load_weights(network: nn.Module, content: Content, device: str | torch.device) -> None:
     try:
         network.load_state_dict(dict(content.tensors), strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights in {folder.name} do not fit: {error}") from error
+        raise CheckpointError(f"the weights do not fit: {error}") from error
     network.to(device).eval()
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from rnn.kernels.library import Precision
+
 FinishReason = Literal["max_epochs", "max_steps", "max_minutes", "early_stopping"]
 AlertKind = Literal["vanishing", "exploding", "saturated", "diverged"]
 
@@ -138,6 +140,24 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """How a finished network answers.
+
+    Attributes:
+        losses: mean held-out loss in each precision that was measured, of what answers requests;
+            None: not a finite number.
+        positions: how many tokens, texts or timesteps the losses are means of.
+        max_loss_increase: the share of the float32 loss that the precision may have lost; None: the
+            job fixed it.
+    """
+
+    precision: Precision
+    losses: dict[Precision, float | None]
+    positions: int
+    max_loss_increase: float | None
+
+
+@dataclass(frozen=True)
 class Finished:
     """Last event of a completed training. `metrics` belong to the best weights; `save` writes the
     serving model."""
@@ -146,6 +166,7 @@ class Finished:
     metrics: dict[str, float]
     reason: FinishReason
     save: SaveFolder
+    serving: Serving
 
 
 Event = (

@@ -26,6 +26,11 @@ class Runner(Protocol):
     Inputs may lie on the CPU; states and answers lie where the stack does.
     """
 
+    @property
+    def precision(self) -> Precision:
+        """What it computes in, which may be finer than what was asked for."""
+        ...
+
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One timestep of every row, tokens [B] or inputs [B, D]: scores [B, V], or outputs [B, H]
         where there is no output layer, and the state after it."""
@@ -51,6 +56,8 @@ class Runner(Protocol):
 
 class TorchRunner:
     """Torch alone: works for every stack, on every device."""
+
+    precision: Precision = "float32"
 
     def __init__(
         self, stack: RecurrentStack, *, embedding_vd: Tensor | None, output: nn.Linear | None
@@ -158,7 +165,8 @@ def make_runner(
 
     Args:
         stack: in evaluation mode.
-        precision: of the native kernels and on a GPU; torch on a CPU always takes float32.
+        precision: of the native kernels, where they have instructions for it
+            (`rnn.kernels.library.precision_here`), and on a GPU; torch on a CPU takes float32.
         rows: of a step, so many that follow each other never come apart.
     """
     parameter = next(stack.parameters())
@@ -170,7 +178,11 @@ def make_runner(
         kernels = library.load()
         if parameter.device.type == "cpu" and kernels is not None:
             return NativeNetwork(
-                kernels, stack, embedding_vd=embedding_vd, output=output, precision=precision
+                kernels,
+                stack,
+                embedding_vd=embedding_vd,
+                output=output,
+                precision=library.precision_here(precision),
             )
     if parameter.device.type == "cpu":
         return RowsAlone(stack, embedding_vd=embedding_vd, output=output, rows=rows)

@@ -6,6 +6,7 @@ jobs, and its only clock is the caller's.
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from rnn.optim import (
     learning_rate_at,
     set_learning_rate,
 )
+from rnn.quantisation import check_precision, choose_precision
 from rnn.tasks import prepare
 from rnn.training_state import Progress, TrainingState
 from rnn.work import Batch, recurrent_stack
@@ -87,6 +89,7 @@ def train(
         MemoryShortError: not even one row at a time fits into the memory.
         DataTooSmallError: the examples leave nothing to learn from or to hold out.
         CheckpointError: the checkpoint or the base cannot be used.
+        ConfigError: a precision to serve in that the network cannot be computed in.
     """
     use_reproducible_kernels(torch.device(device))
     training = config.training
@@ -108,15 +111,12 @@ def train(
     budget = StepBudget(training, work.steps_per_epoch)
     look_times = LookTimes(training.diagnostics_interval)
     stack = recurrent_stack(work)
+    check_precision(config.serving, stack)
     stack.keeps_outputs = bool(training.activation_penalty or training.temporal_activation_penalty)
 
     def save_checkpoint(folder: Path) -> None:
         progress.seconds = seconds_before + control.elapsed_seconds()
         write(folder, state.content(config))
-
-    def save_model(folder: Path) -> None:
-        parts = work.model_parts()
-        write(folder, Content("model", config, parts.values, state.best_weights, parts.tokenizer))
 
     reason: FinishReason | None = None
 
@@ -242,7 +242,15 @@ def train(
     network.load_state_dict(state.best_weights)
     freeze_below(groups, len(groups))  # a test may go on learning
     metrics = {**progress.best_metrics, **work.calibrate(), **work.test()}
-    yield Finished(progress.step, metrics, reason, save_model)
+    parts = work.model_parts()
+    model = Content("model", config, parts.values, state.best_weights, parts.tokenizer)
+    serving = choose_precision(model, work, config.serving, control.elapsed_seconds)
+    model = replace(model, values={**parts.values, "serving": asdict(serving)})
+
+    def save_model(folder: Path) -> None:
+        write(folder, model)
+
+    yield Finished(progress.step, metrics, reason, save_model, serving)
 
 
 def _most_steps(training: TrainingConfig, steps_per_epoch: int) -> int:

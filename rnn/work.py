@@ -1,12 +1,14 @@
 """What the training loop needs of a task: batches as losses, held-out figures, a model to save."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from rnn.checkpoint import Predictor
 from rnn.probe import Probe
 from rnn.stack import RecurrentStack
 from rnn.tokenizers import SavedTokenizer
@@ -19,6 +21,18 @@ class PartLoss:
 
     loss: Tensor
     timesteps: int
+
+
+class LossSum(NamedTuple):
+    """The losses of some positions, added up."""
+
+    total: float
+    positions: int
+
+    @property
+    def mean(self) -> float:
+        """NaN of none."""
+        return self.total / self.positions if self.positions else math.nan
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,11 @@ class Work(Protocol):
 
     def test(self) -> dict[str, float]:
         """Metrics on the test part, named test_...; empty if the data has none."""
+        ...
+
+    def served_losses(self, predictor: Predictor) -> Iterator[LossSum]:
+        """The criterion of some of the held-out part, a bounded number of its examples, as a saved
+        model's predictor on the CPU makes it. Piece by piece, the same for every predictor."""
         ...
 
     def carried_state(self) -> dict[str, Tensor]:

@@ -183,7 +183,8 @@ def publish(
     folder: Path,
 ) -> ModelVersion:
     """The rows and files that a job leaves behind which trained `folder`."""
-    config = json.loads((folder / "description.json").read_bytes())["config"]
+    description = json.loads((folder / "description.json").read_bytes())
+    config = description["config"]
     config["training"]["seed"] = 7
     with database.transaction() as db:
         dataset = Dataset(
@@ -220,4 +221,5 @@ def publish(
             parameters=1234,
             code_version="test",
             attempt=1,
+            serving=description["values"]["serving"],
         )

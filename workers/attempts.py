@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -246,7 +247,14 @@ class AttemptWatch:
         if self._claim.job.sweep_id is None:
             self._insist(lambda db: announce(db, path, report.sha256))
         progress = {**self._progress, "step": report.step, "reason": report.reason}
-        trained = endings.Trained(path, report.sha256, report.metrics, self._parameters, progress)
+        trained = endings.Trained(
+            path,
+            report.sha256,
+            report.metrics,
+            self._parameters,
+            progress,
+            asdict(report.serving),
+        )
         code_version = self._room.code_version
         state = self._end_well(  # unless another task took the model's name meanwhile
             lambda db: endings.finish(db, self._attempt, trained, code_version=code_version)

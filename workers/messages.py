@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from rnn.config import TaskConfig
-from rnn.events import AlertKind
+from rnn.events import AlertKind, Serving
 from service.batches.config import BatchConfig
 
 
@@ -186,6 +186,7 @@ class TrainingFinished(Message):
     type: Literal["finished"] = "finished"
     step: int
     metrics: dict[str, float | None]
+    serving: Serving
     reason: str
     path: Path
     sha256: str

@@ -99,6 +99,7 @@ def run(
                     TrainingFinished(
                         step=event.step,
                         metrics=finite_values(event.metrics),
+                        serving=event.serving,
                         reason=event.reason,
                         path=order.model_dir,
                         sha256=science.manifest_sha256(order.model_dir),

@@ -16,6 +16,7 @@ from rnn.classification.network import ClassificationNetwork
 from rnn.classification.padding import pad_tokens
 from rnn.classification.reading import Reader
 from rnn.config import ClassificationConfig
+from rnn.kernels.library import Precision
 from rnn.runner import make_runner
 from rnn.tokenizers import EncodedText
 
@@ -38,6 +39,7 @@ class Classifier:
 
     Args:
         temperature: the scores are divided by it (`rnn.classification.calibration`).
+        precision: what its stack is computed in, where there are kernels for it.
 
     Attributes:
         reader: encodes texts.
@@ -50,6 +52,7 @@ class Classifier:
         reader: Reader,
         labels: list[str],
         temperature: float = 1.0,
+        precision: Precision = "float32",
     ) -> None:
         self.config = config
         self.labels = labels
@@ -57,10 +60,17 @@ class Classifier:
         self._network = network.eval()
         whole = network.convolution is None
         self._runner = make_runner(
-            network.stack, embedding_vd=network.embedding.weight if whole else None
+            network.stack,
+            embedding_vd=network.embedding.weight if whole else None,
+            precision=precision,
         )
         self.reader = reader
         self._device = next(network.parameters()).device
+
+    @property
+    def precision(self) -> Precision:
+        """What its stack is computed in."""
+        return self._runner.precision
 
     def classify(self, texts: Sequence[str]) -> ClassificationResult:
         """Probabilities of each label, in the order of `labels`. Texts of similar length share a

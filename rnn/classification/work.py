@@ -1,5 +1,6 @@
 """Classification as training work: texts of similar length together, split by label."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rnn.checkpoint import Content
+from rnn.checkpoint import Content, Predictor
 from rnn.classification.calibration import fit_temperature
 from rnn.classification.metrics import classification_metrics
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.padding import pad_tokens
+from rnn.classification.predictor import Classifier
 from rnn.classification.reading import Reader, make_reader
 from rnn.config import ClassificationConfig
 from rnn.data.examples import TextExamples
@@ -24,11 +26,12 @@ from rnn.precision import float32_or_better
 from rnn.probe import Probe
 from rnn.tokenizers import EncodedText, WordTokenizer
 from rnn.transfer import take_weights
-from rnn.work import Batch, ModelParts, PartLoss, Share
+from rnn.work import Batch, LossSum, ModelParts, PartLoss, Share
 
 IntArray = NDArray[np.int64]
 
 _EVALUATION_ROWS = 128
+_SERVED_TEXTS = 1_024
 _PROBE_ROWS = 8
 
 
@@ -167,6 +170,19 @@ class ClassificationWork:
             tokens_bt, lengths_b = pad_tokens([self._encoded[row].tokens for row in batch])
             logits.append(self.network(tokens_bt.to(self._device), lengths_b.to(self._device)))
         return torch.cat(logits).cpu(), self._targets(by_length)
+
+    @torch.inference_mode()
+    def served_losses(self, predictor: Predictor) -> Iterator[LossSum]:
+        assert isinstance(predictor, Classifier)
+        most = min(_SERVED_TEXTS, len(self._validation_n))
+        places = np.linspace(0, len(self._validation_n) - 1, most).astype(np.int64)
+        for start in range(0, most, _EVALUATION_ROWS):
+            rows = self._validation_n[places[start : start + _EVALUATION_ROWS]]
+            found = predictor.classify_encoded([self._encoded[row] for row in rows])
+            likelihood_b = found.probabilities_bc[np.arange(len(rows)), self._targets_n[rows]]
+            # One that is too small for a double is no infinite loss.
+            losses_b = -np.log(np.maximum(likelihood_b, np.finfo(np.float64).tiny))
+            yield LossSum(float(losses_b.sum()), len(rows))
 
     def carried_state(self) -> dict[str, Tensor]:
         return {}

@@ -42,6 +42,7 @@ from rnn.config.generation import (
     GenerationData,
     GenerationTraining,
 )
+from rnn.config.serving import ServingConfig
 from rnn.config.training import (
     OptimizerName,
     PrecisionName,
@@ -75,6 +76,7 @@ __all__ = [
     "OptimizerName",
     "PrecisionName",
     "ScheduleName",
+    "ServingConfig",
     "TaskConfig",
     "TaskName",
     "TrainingConfig",

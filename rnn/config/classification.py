@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig, as_dropout
 from rnn.config.base import Config, PresetName
+from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
 PoolingName = Literal["last", "max", "mean", "attention", "concatenated"]
@@ -88,4 +89,5 @@ class ClassificationConfig(Config):
     )
     architecture: ClassificationArchitecture = ClassificationArchitecture()
     training: ClassificationTraining = ClassificationTraining()
+    serving: ServingConfig = ServingConfig()
     data: ClassificationData = ClassificationData()

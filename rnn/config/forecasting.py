@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig
 from rnn.config.base import Config, PresetName
+from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
 # Trained quantile levels: enough for a 95 % interval and for interpolation between them.
@@ -180,4 +181,5 @@ class ForecastingConfig(Config):
     )
     architecture: ForecastingArchitecture = ForecastingArchitecture()
     training: ForecastingTraining = ForecastingTraining()
+    serving: ServingConfig = ServingConfig()
     data: ForecastingData = ForecastingData()

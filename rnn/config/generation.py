@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, as_dropout
 from rnn.config.base import Config, PresetName
+from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
 SoftmaxName = Literal["full", "adaptive", "mixture"]
@@ -117,6 +118,7 @@ class GenerationConfig(Config):
     )
     architecture: GenerationArchitecture = GenerationArchitecture()
     training: GenerationTraining = GenerationTraining()
+    serving: ServingConfig = ServingConfig()
     data: GenerationData = GenerationData()
 
     @model_validator(mode="after")

@@ -11,10 +11,11 @@ from torch import Tensor
 from rnn.config import ForecastingConfig
 from rnn.forecasting.coding import CodedWindows
 from rnn.forecasting.distributions import DISTRIBUTIONS, Distribution
-from rnn.forecasting.heads import DirectHead, RecursiveHead
+from rnn.forecasting.heads import DirectHead, RecursiveHead, SegmentHead
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.targets import Units, read_values
 from rnn.forecasting.windows import VALUE_FEATURES
+from rnn.kernels.library import Precision
 from rnn.rows import row_by_row
 from rnn.runner import Runner, TorchRunner, make_runner
 from rnn.stack import RecurrentStack
@@ -40,41 +41,74 @@ class Decoder:
     Args:
         fast: computes with the fastest runner there is, from copies of the weights; otherwise with
             torch.
+        precision: of the fastest runner, where there are kernels for it.
     """
 
     def __init__(
-        self, config: ForecastingConfig, network: ForecastingNetwork, *, fast: bool
+        self,
+        config: ForecastingConfig,
+        network: ForecastingNetwork,
+        *,
+        fast: bool,
+        precision: Precision = "float32",
     ) -> None:
         self.distribution = DISTRIBUTIONS[config.architecture.distribution]
         self.lowest_value = self.distribution.lowest_value
         self._network = network
         self._device = next(network.parameters()).device
-        self._reader = _runner(network.stack, fast=fast)
+        self._reader = _runner(network.stack, precision, fast=fast)
+        self.precision = self._reader.precision
         self._paths = 1 if config.architecture.distribution == "point" else PATHS
         self._writer: Runner | None = None
         if isinstance(network.head, RecursiveHead):
-            self._writer = _runner(network.head.stack, fast=fast, rows=self._paths)
+            self._writer = _runner(network.head.stack, precision, fast=fast, rows=self._paths)
 
     def forecast(self, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
         """Of windows coded for any horizon up to the trained one; recursive decoding also goes on
         beyond it."""
         head = self._network.head
-        inputs_btd = torch.from_numpy(coded.inputs_btd).to(self._device)
-        future_bhd = torch.from_numpy(coded.future_bhd).to(self._device)
-        reads_btd = inputs_btd
-        if self._network.reads_first:
-            reads_btd = row_by_row(self._network.stack_reads, inputs_btd)
-        direct = isinstance(head, DirectHead)
-        y_bth, state = self._reader.sequences(reads_btd, state_wanted=not direct)
+        y_bth, state = self._read(coded)
         if isinstance(head, RecursiveHead):
             return self._drawn(head, coded, state, levels)
+        return stated(self.distribution, self._outputs(head, coded, y_bth, state), coded, levels)
+
+    def outputs(self, coded: CodedWindows, truth_bh2: Tensor) -> Tensor:
+        """[B, horizon, outputs]: as `ForecastingNetwork.forward`, and with it recursive decoding
+        reads the truth."""
+        head = self._network.head
+        y_bth, state = self._read(coded)
+        if not isinstance(head, RecursiveHead):
+            return self._outputs(head, coded, y_bth, state)
+        assert self._writer is not None
+        inputs_btd, future_bhd = self._tensors(coded)
+        previous_bh2 = torch.cat([inputs_btd[:, -1:, :VALUE_FEATURES], truth_bh2[:, :-1]], dim=1)
+        reads_bhd = torch.cat([previous_bh2, future_bhd], dim=2)
+        y_bhh, _ = self._writer.sequences(reads_bhd, state=state, state_wanted=False)
+        outputs_bho: Tensor = head.out(y_bhh)
+        return outputs_bho
+
+    def _read(self, coded: CodedWindows) -> tuple[Tensor, HiddenState]:
+        """What the stack makes of the context, and, where the head goes on from it, the state."""
+        reads_btd, _ = self._tensors(coded)
+        if self._network.reads_first:
+            reads_btd = row_by_row(self._network.stack_reads, reads_btd)
+        direct = isinstance(self._network.head, DirectHead)
+        return self._reader.sequences(reads_btd, state_wanted=not direct)
+
+    def _outputs(
+        self, head: DirectHead | SegmentHead, coded: CodedWindows, y_bth: Tensor, state: HiddenState
+    ) -> Tensor:
+        _, future_bhd = self._tensors(coded)
         if isinstance(head, DirectHead):
-            outputs_bho = row_by_row(head, y_bth[:, -1], future_bhd)
-        else:
-            states = state.select(torch.arange(len(inputs_btd)).repeat_interleave(head.segments))
-            y_nh, _ = self._reader.step(row_by_row(head.tokens, future_bhd), states)
-            outputs_bho = row_by_row(head, y_nh, rows=head.segments)
-        return stated(self.distribution, outputs_bho, coded, levels)
+            return row_by_row(head, y_bth[:, -1], future_bhd)
+        states = state.select(torch.arange(len(y_bth)).repeat_interleave(head.segments))
+        y_nh, _ = self._reader.step(row_by_row(head.tokens, future_bhd), states)
+        return row_by_row(head, y_nh, rows=head.segments)
+
+    def _tensors(self, coded: CodedWindows) -> tuple[Tensor, Tensor]:
+        """Inputs [B, T, D] and future [B, horizon, D]."""
+        inputs_btd = torch.from_numpy(coded.inputs_btd).to(self._device)
+        return inputs_btd, torch.from_numpy(coded.future_bhd).to(self._device)
 
     def _drawn(
         self, head: RecursiveHead, coded: CodedWindows, state: HiddenState, levels: Sequence[float]
@@ -122,7 +156,9 @@ def _numbers(outputs: Tensor) -> FloatArray:
     return outputs.float().cpu().numpy().astype(np.float64)
 
 
-def _runner(stack: RecurrentStack, *, fast: bool, rows: int = 1) -> Runner:
+def _runner(
+    stack: RecurrentStack, precision: Precision, *, fast: bool, rows: int = 1
+) -> Runner:
     if fast:
-        return make_runner(stack, rows=rows)
+        return make_runner(stack, precision=precision, rows=rows)
     return TorchRunner(stack, embedding_vd=None, output=None)

@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rnn.config import QUANTILE_LEVELS, ForecastingConfig
 from rnn.data.examples import SeriesExamples
 from rnn.errors import InputMismatchError
-from rnn.forecasting.coding import code_windows
+from rnn.forecasting.coding import CodedWindows, code_windows
 from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.covariates import SeriesCovariates, check_covariates, join_covariates
 from rnn.forecasting.decoding import Decoder
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.reach import check_reach
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowShape
+from rnn.kernels.library import Precision
 
 FloatArray = NDArray[np.float64]
 
@@ -41,6 +43,7 @@ class Forecaster:
 
     Args:
         conformal: what is added to the quantiles, if anything.
+        precision: what its stacks are computed in, where there are kernels for it.
 
     Attributes:
         quantile_levels: the levels that figures were computed for.
@@ -53,11 +56,17 @@ class Forecaster:
         config: ForecastingConfig,
         network: ForecastingNetwork,
         conformal: Conformal | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.config = config
-        self._decoder = Decoder(config, network.eval(), fast=True)
+        self._decoder = Decoder(config, network.eval(), fast=True, precision=precision)
         self._conformal = conformal
         self._shape = WindowShape.of(config.data)
+
+    @property
+    def precision(self) -> Precision:
+        """What its stacks are computed in."""
+        return self._decoder.precision
 
     @torch.inference_mode()
     def forecast(
@@ -104,6 +113,12 @@ class Forecaster:
         """What windows hold for a forecast that goes so far."""
         recursive = self.config.architecture.decoding == "recursive"
         return replace(self._shape, horizon=horizon) if recursive else self._shape
+
+    @torch.inference_mode()
+    def outputs(self, coded: CodedWindows, truth_bh2: Tensor) -> Tensor:
+        """The numbers of the distribution [B, horizon, outputs], of windows coded for the trained
+        horizon. `truth_bh2` is read by recursive decoding, as in training."""
+        return self._decoder.outputs(coded, truth_bh2)
 
     @torch.inference_mode()
     def forecast_windows(

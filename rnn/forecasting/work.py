@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rnn.checkpoint import Content
+from rnn.checkpoint import Content, Predictor
 from rnn.config import QUANTILE_LEVELS, ForecastingConfig
 from rnn.data.examples import SeriesExamples
 from rnn.data.splits import drawn_batches
@@ -23,12 +23,13 @@ from rnn.forecasting.distributions import DISTRIBUTIONS
 from rnn.forecasting.evaluation import Figures, Yardsticks
 from rnn.forecasting.metrics import Tally
 from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.targets import Targets, read_values
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowSampler, WindowShape
 from rnn.precision import float32_or_better
 from rnn.probe import Probe
 from rnn.transfer import take_weights
-from rnn.work import Batch, ModelParts, PartLoss, Share
+from rnn.work import Batch, LossSum, ModelParts, PartLoss, Share
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -36,6 +37,8 @@ IntArray = NDArray[np.int64]
 _EVALUATION_VALUES = 16_384  # forecast timesteps at once: bounds the memory of an evaluation
 _CALIBRATION_WINDOWS = 2_048
 _RECURSIVE_WINDOWS = 256
+_SERVED_WINDOWS = 1_024
+_SERVED_AT_ONCE = 64
 _PROBE_ROWS = 8
 
 
@@ -228,6 +231,20 @@ class ForecastingWork:
             observed = int((~np.isnan(windows.future_bh)).sum())
             mean = float(self._loss(windows, coded, outputs_bho))
             yield _Forecasts(rows, windows, coded, forecast, Tally(mean * observed, observed))
+
+    def served_losses(self, predictor: Predictor) -> Iterator[LossSum]:
+        assert isinstance(predictor, Forecaster)
+        part = self._validation.thinned(_SERVED_WINDOWS)
+        for start in range(0, len(part), _SERVED_AT_ONCE):
+            rows = slice(start, start + _SERVED_AT_ONCE)
+            windows = self._windows.at(part.series_b[rows], part.origin_b[rows])
+            coded = code_windows(windows, self._shape)
+            truth_bh2 = torch.from_numpy(read_values(windows.future_bh, coded.scale))
+            outputs_bho = predictor.outputs(coded, truth_bh2)
+            targets = Targets.of(coded, windows.future_bh, outputs_bho.device)
+            observed = int((~np.isnan(windows.future_bh)).sum())
+            loss = float(self._distribution.loss(float32_or_better(outputs_bho), targets))
+            yield LossSum(loss * observed, observed)
 
     def carried_state(self) -> dict[str, Tensor]:
         return {}

@@ -11,17 +11,22 @@ from itertools import product
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnn.generation.corpus import Part
 from rnn.generation.lanes import TokenArray
 from rnn.generation.network import GenerationNetwork
+from rnn.generation.predictor import Generator
 from rnn.state import HiddenState
+from rnn.work import LossSum
 
 _LANES = 64
 _SEGMENT = 256
 _WARM_UP = 128  # tokens that are read before the ones that count
 _CHOOSING_TOKENS = 20_000  # at most, to choose a parameter by
+_SERVED_TOKENS = 16_384
+_SERVED_STEPS = 32  # in one piece
 
 CACHE_SIZE = 2_000
 # A flatness is chosen so that a state differs by so many nats from one that has nothing in common.
@@ -40,13 +45,7 @@ def static_loss(network: GenerationNetwork, tokens: TokenArray, part: Part) -> f
     it that a lane warms up on, as far as the text has them."""
     network.eval()
     device = network.embedding.weight.device
-    lane_length = -(-part.tokens // min(_LANES, max(1, part.tokens // _WARM_UP)))
-    starts = np.arange(part.first, part.end, lane_length)
-    warm_up = min(_WARM_UP, part.first - 1)
-    # Targets of a lane: the warm-up, not counted, then its own tokens.
-    target_bt = starts[:, None] + np.arange(-warm_up, lane_length)
-    counted_bt = (target_bt >= starts[:, None]) & (target_bt < part.end)
-    target_bt = np.minimum(target_bt, part.end - 1)
+    target_bt, counted_bt = _lanes(part)
     state: HiddenState | None = None
     total = 0.0
     for begin in range(0, target_bt.shape[1], _SEGMENT):
@@ -57,6 +56,37 @@ def static_loss(network: GenerationNetwork, tokens: TokenArray, part: Part) -> f
         counted = torch.from_numpy(counted_bt[:, columns]).to(device)
         total += float((loss_bt * counted).double().sum())
     return total / part.tokens
+
+
+@torch.inference_mode()
+def served_losses(generator: Generator, tokens: TokenArray, part: Part) -> Iterator[LossSum]:
+    """Likewise of the beginning of a part, as texts are generated: timestep by timestep. What the
+    lanes warm up on comes with the first piece."""
+    target_bt, counted_bt = _lanes(_beginning(part, _SERVED_TOKENS))
+    state = generator.initial_state(len(target_bt))
+    total, positions = 0.0, 0
+    for column in range(target_bt.shape[1]):
+        target_b, counted_b = target_bt[:, column], torch.from_numpy(counted_bt[:, column])
+        scores_bv, state = generator.step(_tensor(tokens[target_b - 1], torch.device("cpu")), state)
+        if counted_b.any():
+            targets_b1 = torch.from_numpy(tokens[target_b].astype(np.int64))[:, None]
+            loss_b = -torch.log_softmax(scores_bv, dim=1).gather(1, targets_b1)[:, 0]
+            total += float(loss_b[counted_b].double().sum())
+            positions += int(counted_b.sum())
+        if positions and (column % _SERVED_STEPS == 0 or column == target_bt.shape[1] - 1):
+            yield LossSum(total, positions)
+            total, positions = 0.0, 0
+
+
+def _lanes(part: Part) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Places [B, T] of the targets of each lane: a warm-up, not counted, then its own tokens. And
+    which count."""
+    lane_length = -(-part.tokens // min(_LANES, max(1, part.tokens // _WARM_UP)))
+    starts = np.arange(part.first, part.end, lane_length)
+    warm_up = min(_WARM_UP, part.first - 1)
+    target_bt = starts[:, None] + np.arange(-warm_up, lane_length)
+    counted_bt = (target_bt >= starts[:, None]) & (target_bt < part.end)
+    return np.minimum(target_bt, part.end - 1), counted_bt
 
 
 @dataclass(frozen=True)
@@ -109,7 +139,7 @@ def cache_losses(
 
 def choose_cache(network: GenerationNetwork, tokens: TokenArray, part: Part) -> CacheSettings:
     """The settings with the least loss on a part."""
-    part = _beginning(part)
+    part = _beginning(part, _CHOOSING_TOKENS)
     with torch.inference_mode():
         network.eval()
         y_th, _, _ = next(_read_on(network, tokens, part))
@@ -193,7 +223,7 @@ def choose_dynamic_rate(
     network: GenerationNetwork, tokens: TokenArray, part: Part, squares: Sequence[Tensor]
 ) -> float:
     """The rate with the least loss on a part."""
-    part = _beginning(part)
+    part = _beginning(part, _CHOOSING_TOKENS)
     losses = [dynamic_loss(network, tokens, part, squares, rate) for rate in DYNAMIC_RATES]
     return DYNAMIC_RATES[_least(losses)]
 
@@ -208,8 +238,8 @@ def _least(losses: Sequence[float]) -> int:
     return finite.index(min(finite))
 
 
-def _beginning(part: Part) -> Part:
-    return Part(part.first, min(part.end, part.first + _CHOOSING_TOKENS), part.characters)
+def _beginning(part: Part, most: int) -> Part:
+    return Part(part.first, min(part.end, part.first + most), part.characters)
 
 
 def _read_on(

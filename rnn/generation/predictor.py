@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn.config import GenerationConfig
 from rnn.errors import InputMismatchError
 from rnn.generation.network import GenerationNetwork
+from rnn.kernels.library import Precision
 from rnn.rows import row_by_row
 from rnn.runner import make_runner
 from rnn.state import HiddenState
@@ -25,6 +26,7 @@ class Generator:
 
     Args:
         tokenizer: None: the tokens are bytes.
+        precision: what its stack is computed in, where there are kernels for it.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Generator:
         config: GenerationConfig,
         network: GenerationNetwork,
         tokenizer: TextTokenizer | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.config = config
         network.eval()
@@ -39,9 +42,17 @@ class Generator:
         self._head = network.head
         self._output = network.head.linear()
         self._runner = make_runner(
-            network.stack, embedding_vd=network.embedding.weight, output=self._output
+            network.stack,
+            embedding_vd=network.embedding.weight,
+            output=self._output,
+            precision=precision,
         )
         self._tokenizer = tokenizer or ByteTokenizer()
+
+    @property
+    def precision(self) -> Precision:
+        """What its stack is computed in."""
+        return self._runner.precision
 
     @property
     def vocabulary_size(self) -> int:

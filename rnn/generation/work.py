@@ -1,12 +1,13 @@
 """Generation as training work: truncated back-propagation through one long text."""
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from rnn.checkpoint import Content
+from rnn.checkpoint import Content, Predictor
 from rnn.config import GenerationConfig
 from rnn.data.examples import CorpusExamples
 from rnn.determinism import Randomness
@@ -16,10 +17,11 @@ from rnn.generation.corpus import Part, read_corpus
 from rnn.generation.lanes import TextLanes
 from rnn.generation.metrics import perplexity, text_metrics
 from rnn.generation.network import GenerationNetwork
+from rnn.generation.predictor import Generator
 from rnn.probe import Probe
 from rnn.state import HiddenState
 from rnn.transfer import take_weights
-from rnn.work import Batch, ModelParts, PartLoss, Share
+from rnn.work import Batch, LossSum, ModelParts, PartLoss, Share
 
 _PROBED_LANES = 8
 _MEASURED_BATCHES = 100  # whose gradients dynamic evaluation is scaled by
@@ -143,6 +145,11 @@ class GenerationWork:
         )
         loss = evaluation.dynamic_loss(self.network, corpus.tokens, corpus.test, squares, rate)
         return {"perplexity_dynamic": perplexity(loss), "dynamic_rate": rate}
+
+    def served_losses(self, predictor: Predictor) -> Iterator[LossSum]:
+        assert isinstance(predictor, Generator)
+        corpus = self._corpus
+        return evaluation.served_losses(predictor, corpus.tokens, corpus.validation)
 
     def carried_state(self) -> dict[str, Tensor]:
         if self._state is None:

@@ -59,6 +59,7 @@ class CudaNetwork:
         if not stack.native:
             raise ValueError("the kernels have no such cell or connections")
         self._rounded = rounded = precision != "float32"
+        self.precision: Precision = "bfloat16" if rounded else "float32"
         self._device = next(stack.parameters()).device
         self._stack = _frozen(stack, rounded)
         self._input_size = stack.recurrent_layers()[0].weights().input_weight_gd.shape[1]

@@ -126,6 +126,12 @@ def status() -> Status:
     return _current()[1]
 
 
+def precision_here(wanted: Precision) -> Precision:
+    """What this process's kernels compute a network in that is to be served in `wanted`: float32
+    where there is nothing that computes with fewer bits, or no instructions that make it faster."""
+    return wanted if status().level in ("avx512", "avx2") else "float32"
+
+
 @overload
 def load(level: Level) -> Library: ...
 @overload

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse
 
+from rnn.kernels import library
 from service.api.deps import Services, ServicesDep
 from service.api.downloads import MEDIA_TYPE, download
 from service.api.pagination import Page, PageDep
@@ -19,6 +20,7 @@ from service.api.schemas.models import (
     ModelFile,
     ModelView,
     Rollback,
+    ServingView,
     VersionDetail,
     VersionView,
 )
@@ -183,6 +185,12 @@ def _views(db: Session, models: Sequence[Model]) -> list[ModelView]:
     ]
 
 
+def _serving(recorded: dict[str, Any] | None) -> ServingView | None:
+    if recorded is None:
+        return None
+    return ServingView(**recorded, answers_in=library.precision_here(recorded["precision"]))
+
+
 def _lineage(model: Model, version: ModelVersion, aliases: dict[str, int]) -> VersionView:
     return VersionView(
         id=version.id,
@@ -201,5 +209,6 @@ def _lineage(model: Model, version: ModelVersion, aliases: dict[str, int]) -> Ve
         code_version=version.code_version,
         metrics=version.metrics,
         parameters=version.parameters,
+        serving=_serving(version.serving),
         artifact_sha256=version.artifact_sha256,
     )

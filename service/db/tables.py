@@ -354,6 +354,7 @@ class ModelVersion(WithId, Base):
     artifact_path: Mapped[str]  # relative to the artifact folder
     artifact_sha256: Mapped[str]  # of the manifest, which holds the digest of every file
     parameters: Mapped[int]
+    serving: Mapped[dict[str, Any] | None]  # `rnn.events.Serving`; None: it answers in float32
     card: Mapped[str | None]  # Markdown
 
 

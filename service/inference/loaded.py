@@ -162,5 +162,6 @@ def _load_and_warm(folder: Path, sha256: str) -> Model:
         else:
             _, state = model.prefill([0], model.initial_state(1))
             model.step(torch.tensor([0]), state)
-    log.info("loaded %s in %.3f s", folder, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    log.info("loaded %s in %.3f s, answers in %s", folder, seconds, model.precision)
     return model

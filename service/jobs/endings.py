@@ -41,6 +41,7 @@ class Trained(NamedTuple):
     metrics: dict[str, Any]
     parameters: int
     progress: dict[str, Any]
+    serving: dict[str, Any] | None = None  # `rnn.events.Serving`
 
 
 class TrialNetwork(TypedDict):
@@ -51,6 +52,7 @@ class TrialNetwork(TypedDict):
     parameters: int
     code_version: str
     attempt: int
+    serving: dict[str, Any] | None
 
 
 def finish(db: Session, attempt: Attempt, trained: Trained, *, code_version: str) -> JobState:
@@ -69,6 +71,7 @@ def finish(db: Session, attempt: Attempt, trained: Trained, *, code_version: str
             parameters=trained.parameters,
             code_version=code_version,
             attempt=attempt.number,
+            serving=trained.serving,
         )
         move(
             db,
@@ -89,6 +92,7 @@ def finish(db: Session, attempt: Attempt, trained: Trained, *, code_version: str
         parameters=trained.parameters,
         code_version=code_version,
         attempt=attempt.number,
+        serving=trained.serving,
     )
     move(
         db,

@@ -35,6 +35,7 @@ class Starter(NamedTuple):
     parameters: int
     code_version: str
     manifest_sha256: str
+    serving: dict[str, Any] | None
 
 
 def read_starters(folder: Path = FOLDER) -> list[Starter]:
@@ -81,6 +82,7 @@ def publish_starters(
             artifact_path=artifacts.relative(place),
             artifact_sha256=starter.manifest_sha256,
             parameters=starter.parameters,
+            serving=starter.serving,
             card=starter.card,
         )
         db.add(version)
@@ -101,4 +103,5 @@ def _read(place: Path) -> Starter:
         parameters=recorded["parameters"],
         code_version=recorded["code_version"],
         manifest_sha256=hashlib.sha256((place / "model" / MANIFEST).read_bytes()).hexdigest(),
+        serving=description["values"].get("serving"),
     )

@@ -58,11 +58,12 @@ def register_version(
     parameters: int,
     code_version: str,
     attempt: int,
+    serving: dict[str, Any] | None = None,
 ) -> ModelVersion:
     """Publishes what a job trained as the next version of its model, and moves `production` to it.
 
     Called in the transaction that makes the job `succeeded`, so there is never one without the
-    other. `artifact_path` is relative to the artifact folder.
+    other. `artifact_path` is relative to the artifact folder; `serving` is an `rnn.events.Serving`.
     """
     db.execute(
         insert(Model)
@@ -94,6 +95,7 @@ def register_version(
         artifact_path=artifact_path,
         artifact_sha256=artifact_sha256,
         parameters=parameters,
+        serving=serving,
     )
     db.add(version)
     db.flush()

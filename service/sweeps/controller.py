@@ -269,6 +269,7 @@ class Controller:
             parameters=network["parameters"],
             code_version=network["code_version"],
             attempt=network["attempt"],
+            serving=network.get("serving"),  # None: it was trained before there was a choice
         )
         store.forget_networks(db, [best.id])
         store.end(db, sweep, store.SUCCEEDED)

@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import null, select, update
 from starlette.testclient import TestClient
 
+from rnn.kernels import library
 from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope
 from service.db.engine import Database
-from service.db.tables import Dataset, Job, Model, Workspace
+from service.db.tables import Dataset, Job, Model, ModelVersion, Workspace
 from service.errors import ModelTaskMismatchError
 from service.inference import loaded
 from service.jobs.states import JobState
@@ -61,6 +62,36 @@ def test_a_model_with_its_aliases(client: TestClient, headers: dict[str, str], d
     assert model["task"] == FORECASTING
     assert model["latest_version"] == 3
     assert model["aliases"] == {"production": 3}
+
+
+def test_a_version_shows_in_what_precision_it_answers(
+    client: TestClient,
+    headers: dict[str, str],
+    demand: str,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded = {
+        "precision": "int8",
+        "losses": {"float32": 0.5, "bfloat16": None, "int8": 0.5},
+        "positions": 7,
+        "max_loss_increase": 0.001,
+    }
+    with database.transaction() as db:
+        db.execute(update(ModelVersion).where(ModelVersion.version == 1).values(serving=null()))
+        db.execute(update(ModelVersion).where(ModelVersion.version == 2).values(serving=recorded))
+    versions = f"{demand}/versions"
+    assert client.get(f"{versions}/1", headers=headers).json()["serving"] is None
+    monkeypatch.setattr(library, "status", lambda: library.Status("avx2", "it was chosen"))
+    shown = client.get(f"{versions}/2", headers=headers).json()["serving"]
+    assert shown == {**recorded, "answers_in": "int8"}
+    monkeypatch.setattr(library, "status", lambda: library.Status("torch", "it was chosen"))
+    listed = client.get(versions, headers=headers).json()["data"]
+    assert [version["serving"] and version["serving"]["answers_in"] for version in listed] == [
+        "float32",
+        "float32",
+        None,
+    ]
 
 
 def test_models_are_listed_newest_first_in_pages(

@@ -78,6 +78,7 @@ def train(
         {"loss": held_out_loss(rate, EPOCHS)},
         "max_epochs",
         lambda folder: scripted.save(folder, weights(rate)),
+        scripted.UNMEASURED,
     )
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from rnn.kernels.library import Precision
 from service.api.schemas.base import StrictBody, View
 from service.registry.references import PRODUCTION
 
@@ -40,6 +41,22 @@ class ModelFile(View):
     size_bytes: int
 
 
+class ServingView(View):
+    """How a version answers, chosen when it was published."""
+
+    precision: Precision
+    answers_in: Precision = Field(
+        description="float32 where the kernels of this machine have no faster precision."
+    )
+    losses: dict[Precision, float | None] = Field(
+        description="Mean held-out loss in each precision that was measured."
+    )
+    positions: int = Field(description="Tokens, texts or timesteps that the losses are means of.")
+    max_loss_increase: float | None = Field(
+        description="Share of the float32 loss that it may have lost; null: the job fixed it."
+    )
+
+
 class VersionView(View):
     """A trained network with all that it came from."""
 
@@ -59,6 +76,9 @@ class VersionView(View):
     code_version: str
     metrics: dict[str, Any]
     parameters: int
+    serving: ServingView | None = Field(
+        description="Null: it was published before there was a choice, and answers in float32."
+    )
     artifact_sha256: str = Field(description="Of the manifest, which holds every file's digest.")
 
 

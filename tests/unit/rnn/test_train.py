@@ -10,7 +10,7 @@ import torch
 
 from rnn.checkpoint import load_model, manifest_sha256, read
 from rnn.classification.predictor import Classifier
-from rnn.config import CellName, TaskConfig
+from rnn.config import CellName, ServingConfig, TaskConfig
 from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
 from rnn.determinism import Randomness
 from rnn.errors import CheckpointError, ConfigError, DataTooSmallError, DivergedError
@@ -120,7 +120,9 @@ def test_two_trainings_in_one_process_do_not_disturb_each_other(
 def test_a_forecaster_learns_and_serves_what_it_was_judged_by(
     series: SeriesExamples, tmp_path: Path
 ) -> None:
-    last = finished(forecasting(max_epochs=20), series)
+    exact = ServingConfig(precision="float32")
+    config = forecasting(max_epochs=20).model_copy(update={"serving": exact})
+    last = finished(config, series)
     assert last.metrics["mase"] < last.metrics["mase_seasonal_naive"]
     last.save(tmp_path / "model")
     model = load_model(tmp_path / "model")

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
+from rnn.events import Serving
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.tables import Dataset, Job
@@ -36,6 +37,8 @@ from workers.messages import (
 )
 from workers.room import Room
 from workers.trainer_process import TrainerGoneError, TrainerProcess
+
+SERVING = Serving("int8", {"float32": 0.5, "int8": 0.5}, positions=9, max_loss_increase=0.001)
 
 
 class Trainer(TrainerProcess):
@@ -105,6 +108,17 @@ def watch(room: Room, trainer: Trainer) -> AttemptWatch:
     with room.database.transaction() as db:
         make_job(db, make_dataset(db, make_workspace(db).id))
         return AttemptWatch(room, take(db), trainer)
+
+
+def finished(path: Path) -> TrainingFinished:
+    return TrainingFinished(
+        step=9,
+        metrics={"loss": 0.5},
+        serving=SERVING,
+        reason="max_steps",
+        path=path,
+        sha256="a" * 64,
+    )
 
 
 def job_of(watch: AttemptWatch) -> Job:
@@ -250,9 +264,7 @@ def test_the_log_of_an_attempt_is_kept_short(room: Room) -> None:
 def test_a_model_that_is_finished_in_the_moment_of_a_drain_is_published(room: Room) -> None:
     """The stop met a closed pipe, and the last report was never read."""
     path = room.artifacts.root / "jobs" / "x" / "attempt-1" / "model"
-    last = TrainingFinished(
-        step=9, metrics={"loss": 0.5}, reason="max_steps", path=path, sha256="a" * 64
-    )
+    last = finished(path)
     trainer = Trainer([STARTED], [], [last], before=room.stopping.set)
     trainer.closed_for_commands = True
     watched = watch(room, trainer)
@@ -273,7 +285,7 @@ def test_a_cancel_after_a_drain_finds_the_pipe_closed(room: Room) -> None:
 def test_the_end_of_a_job_removes_the_checkpoints_of_its_attempts(room: Room) -> None:
     """Not those of a later one: somebody may have had the job tried again."""
     path = room.artifacts.root / "jobs" / "x" / "attempt-2" / "model"
-    last = TrainingFinished(step=9, metrics={}, reason="max_steps", path=path, sha256="a" * 64)
+    last = finished(path)
     with room.database.transaction() as db:
         make_job(db, make_dataset(db, make_workspace(db).id))
         endings.release(db, take(db).attempt)
@@ -301,7 +313,7 @@ def test_the_end_of_a_job_wakes_workers_for_those_that_waited(
 
     room.waker.wake = wake  # type: ignore[method-assign,assignment]
     path = room.artifacts.root / "jobs" / "x" / "attempt-1" / "model"
-    last = TrainingFinished(step=9, metrics={}, reason="max_steps", path=path, sha256="a" * 64)
+    last = finished(path)
     watched = watch(room, Trainer([last]))
     with room.database.transaction() as db:
         job = watched._claim.job
