@@ -137,7 +137,7 @@ def _services(settings: Settings) -> Services:
             kernels=settings.kernels,
             threads=settings.inference_threads,
             max_concurrent=settings.max_concurrent_predictions,
-            max_loaded=settings.max_loaded_models,
+            model_cache_bytes=settings.model_cache_bytes,
             max_decode_slots=settings.max_decode_slots,
             max_prompt_tokens=settings.max_prompt_tokens,
             prefix_cache_bytes=settings.prefix_cache_bytes,

@@ -112,7 +112,12 @@ class Settings(BaseSettings):
     # Inference
     inference_threads: int = Field(1, ge=1)
     max_concurrent_predictions: int = Field(64, ge=1, description="Requests in flight, then 429.")
-    max_loaded_models: int = Field(8, ge=1)
+    model_cache_bytes: int = Field(
+        4 * 2**30,
+        ge=2**20,
+        description="Networks in memory, as packed, with their tables; the least recently used one"
+        " that is idle makes room. One that takes more by itself is refused.",
+    )
     max_series_points: int = Field(100_000, ge=1, description="In one series of a request.")
     max_series: int = Field(10_000, ge=1, description="In one forecast request.")
     max_request_points: int = Field(2_000_000, ge=1, description="In all series together.")

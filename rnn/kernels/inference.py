@@ -17,6 +17,11 @@ from rnn.kernels.library import CELL_NUMBERS, PRECISION_NUMBERS, Library, Precis
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
 
+# As in native/network.cpp, memory.h and product.cpp.
+_MOST_TABLE_BYTES = 32 * 2**20
+_LARGE_PAGE = 2**21
+_GROUPS: dict[Precision, int] = {"float32": 1, "bfloat16": 2, "int8": 4}
+
 
 class NativeNetwork:
     """A recurrent stack, with the embedding before it and the output layer after it where given.
@@ -31,6 +36,9 @@ class NativeNetwork:
         precision: of the weights and of what they are multiplied with: float32, bfloat16 summed in
             float32, or int8 with one scale for each output's weights and for each row's inputs.
             States, biases and gates are float32 always.
+
+    Attributes:
+        memory_bytes: of packed weights, tables and biases, but for what fills up panels.
 
     Raises:
         ValueError: a stack whose cell or connections are not here (`RecurrentStack.native`).
@@ -69,8 +77,10 @@ class NativeNetwork:
             int(stack.residual),
         )
         weakref.finalize(self, functions.rk_network_free, self._net).atexit = False
+        self.memory_bytes = 0
         if embedding_vd is not None:
             table = _dense(embedding_vd)
+            self.memory_bytes += _held(table.numel())
             functions.rk_network_set_tokens(self._net, *table.shape, table.data_ptr())
         for index, layer in enumerate(layers):
             for direction in range(self._directions):
@@ -86,12 +96,24 @@ class NativeNetwork:
             functions.rk_network_set_output(
                 self._net, self._outputs, weight.data_ptr(), bias.data_ptr()
             )
+            self.memory_bytes += self._packed(weight) + _held(bias.numel())
 
     def _set_layer(self, index: int, direction: int, weights: CellWeights) -> None:
         dense = [None if weight is None else _dense(weight) for weight in weights]
         self._functions.rk_network_set_layer(
             self._net, index, direction, *(_address(weight) for weight in dense)
         )
+        gates = len(weights.input_bias_g)
+        table = gates * self._vocabulary if index == 0 else 0
+        is_read = 0 < 4 * table <= _MOST_TABLE_BYTES
+        self.memory_bytes += _held(table) if is_read else self._packed(weights.input_weight_gd)
+        self.memory_bytes += _held(gates)
+        if weights.recurrent_weight_gh is not None:
+            self.memory_bytes += self._packed(weights.recurrent_weight_gh)
+
+    def _packed(self, weight: Tensor) -> int:
+        outputs, inputs = weight.shape
+        return _held(outputs * -(-inputs // _GROUPS[self.precision]))
 
     @property
     def step_bytes(self) -> int:
@@ -263,6 +285,12 @@ class NativeNetwork:
     def _new_state(self, rows: int) -> HiddenState:
         shape = (self._num_layers, rows, self._hidden_size)
         return HiddenState(torch.empty(shape), torch.empty(shape) if self._is_lstm else None)
+
+
+def _held(floats: int) -> int:
+    """Bytes that a buffer of so many floats takes: large ones are whole pages."""
+    pages = -(-4 * floats // _LARGE_PAGE)
+    return pages * _LARGE_PAGE if 4 * floats >= _LARGE_PAGE else 4 * floats
 
 
 def _dense(tensor: Tensor) -> Tensor:

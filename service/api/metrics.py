@@ -73,6 +73,16 @@ class _Figures(Collector):
         for kind in AlarmKind:
             alarms.add_metric([kind], counts[kind])
         yield alarms
+        yield GaugeMetricFamily(
+            "reprise_models_loaded",
+            "Networks in the memory of this process's engine, or on their way there.",
+            self._engine.held.networks,
+        )
+        yield GaugeMetricFamily(
+            "reprise_model_cache_bytes",
+            "What those networks take.",
+            self._engine.held.size_bytes,
+        )
         yield CounterMetricFamily(
             "reprise_prefix_cache_queries",
             "Tokens of the prompts that this process has read.",

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from anyio import from_thread
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse
@@ -26,6 +27,7 @@ from service.api.schemas.models import (
 )
 from service.auth.subjects import Scope, Subject
 from service.db.tables import Model, ModelVersion
+from service.inference.requests import Network
 from service.registry import files, store
 from service.registry.references import ALIAS_PATTERN
 
@@ -105,7 +107,13 @@ def download_file(
 def move_alias(
     name: str, alias: Alias, body: AliasMove, subject: Writer, services: ServicesDep
 ) -> ModelView:
-    """Points an alias at a version; requests that name it see it at once."""
+    """Points an alias at a version that is in memory by then; requests that name it see it at
+    once."""
+    with services.database.transaction() as db:
+        model = store.get_model(db, subject.workspace_id, name)
+        target = store.get_version(db, model, body.version)
+        store.announce(db, target.artifact_path, target.artifact_sha256)
+    _warm(services, target)
     with services.database.transaction() as db:
         view = _views(db, [store.move_alias(db, subject.workspace_id, name, alias, body.version)])[
             0
@@ -128,6 +136,10 @@ def roll_back(
 ) -> ModelView:
     """Takes back the last move of an alias, `production` if none is named."""
     alias = (body or Rollback()).alias
+    with services.database.transaction() as db:
+        target = store.earlier_version(db, subject.workspace_id, name, alias)
+        store.announce(db, target.artifact_path, target.artifact_sha256)
+    _warm(services, target)
     with services.database.transaction() as db:
         view = _views(db, [store.roll_back(db, subject.workspace_id, name, alias)])[0]
         once.keep(db, view)
@@ -158,6 +170,12 @@ def list_deployments(
         for move in moves
     ]
     return Page(data=data, has_more=has_more)
+
+
+def _warm(services: Services, version: ModelVersion) -> None:
+    """Waits until the engine of this process has it, while the others have heard of it."""
+    folder = services.artifacts.absolute(version.artifact_path)
+    from_thread.run(services.engine.warm, Network(folder, version.artifact_sha256))
 
 
 def _version(

@@ -31,6 +31,7 @@ from service.inference.messages import (
     Frames,
     FromEngine,
     Generate,
+    Held,
     Ready,
     Replaced,
     Request,
@@ -118,7 +119,7 @@ class Engine:
         kernels: library.Choice,
         threads: int,
         max_concurrent: int,
-        max_loaded: int,
+        model_cache_bytes: int,
         max_decode_slots: int,
         max_prompt_tokens: int,
         prefix_cache_bytes: int,
@@ -127,13 +128,14 @@ class Engine:
         self.ready = False
         self.decode_rows = 0  # texts being generated now
         self.cache_bytes = 0  # of prompts that were read
+        self.held = Held(0, 0)  # networks in memory
         self.prompt_tokens = 0  # of all prompts that were read
         self.cached_prompt_tokens = 0  # of those: read for an earlier request
         self._kernels = kernels
         self._max_concurrent = max_concurrent
         self._arguments = [
             *("--kernels", kernels, "--log-level", log_level),
-            *("--threads", str(threads), "--max-loaded", str(max_loaded)),
+            *("--threads", str(threads), "--model-cache-bytes", str(model_cache_bytes)),
             *("--max-decode-slots", str(max_decode_slots)),
             *("--max-prompt-tokens", str(max_prompt_tokens)),
             *("--prefix-cache-bytes", str(prefix_cache_bytes)),
@@ -288,6 +290,8 @@ class Engine:
                 self._settle(message.id, message.answer)
             case Failed():
                 self._settle(message.id, message.to_error())
+            case Held():
+                self.held = message
             case Told():
                 self.decode_rows, self.cache_bytes = message.rows, message.cache_bytes
                 for number, event in message.events:
@@ -344,7 +348,7 @@ class Engine:
         assert self._link is not None
         self._link.close()
         self._link, self.ready = None, False
-        self.decode_rows = self.cache_bytes = 0
+        self.decode_rows, self.cache_bytes, self.held = 0, 0, Held(0, 0)
         for number in list(self._waiting):
             self._settle(number, UnavailableError("The inference engine has stopped."))
 

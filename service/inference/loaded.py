@@ -1,4 +1,4 @@
-"""Which networks are in memory: at most so many, each loaded once however many ask for it.
+"""Which networks are in memory: in at most so many bytes, each loaded once however many ask for it.
 
 The book-keeping lives on the engine's thread, so it needs no lock; the loading itself runs on a
 thread of its own, so that the texts being generated do not wait for it.
@@ -12,28 +12,34 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
-from rnn.checkpoint import load_model, manifest_sha256
+from rnn.checkpoint import Predictor, load_model, manifest_sha256
 from rnn.classification.predictor import Classifier
 from rnn.errors import CheckpointError
 from rnn.forecasting.covariates import unknown_covariates
 from rnn.forecasting.predictor import Forecaster
-from rnn.generation.predictor import Generator
-from service.errors import OverloadedError, UnavailableError
+from service.errors import OverloadedError, ServiceError, UnavailableError
+from service.inference.footprint import memory_bytes
 from service.inference.requests import Network
 
-Model: TypeAlias = Forecaster | Classifier | Generator
+Model: TypeAlias = Predictor
 User = TypeVar("User")
 
 log = logging.getLogger(__name__)
 
 
+class Loaded(NamedTuple):
+    model: Model
+    size_bytes: int
+
+
 @dataclass(eq=False)
 class _Entry(Generic[User]):
+    size_bytes: int  # of its files until it is loaded, which is less than it will take
     model: Model | None = None  # until it is loaded
     waiting: list[User] = field(default_factory=list)
     users: int = 0
@@ -45,19 +51,22 @@ class _Entry(Generic[User]):
 
 
 class LoadedModels(Generic[User]):
-    """The least recently used idle network makes room for a new one.
+    """The least recently used idle networks make room for a new one; one in use stays.
 
-    Keyed by the digest of the manifest: equal bytes are one network, whatever they are called.
+    Keyed by the digest of the manifest: equal bytes are one network, whatever they are called. What
+    a network takes is known once it is loaded, so that the memory may hold one too many until then.
 
     Args:
+        max_bytes: of all networks together. One that takes more by itself is not kept.
         wake: called on another thread when `arrived` has something.
     """
 
-    def __init__(self, max_loaded: int, threads: int, wake: Callable[[], None]) -> None:
-        self._max_loaded = max_loaded
+    def __init__(self, max_bytes: int, threads: int, wake: Callable[[], None]) -> None:
+        self._max_bytes = max_bytes
+        self.size_bytes = 0
         self._wake = wake
         self._entries: OrderedDict[str, _Entry[User]] = OrderedDict()
-        self._arrived: SimpleQueue[tuple[str, Future[Model]]] = SimpleQueue()
+        self._arrived: SimpleQueue[tuple[str, Future[Loaded]]] = SimpleQueue()
         self._loader = ThreadPoolExecutor(
             max_workers=1,
             thread_name_prefix="model-loader",
@@ -74,7 +83,8 @@ class LoadedModels(Generic[User]):
     def borrow(self, network: Network, user: User) -> Model | None:
         """The network, kept in memory until `give_back`; None: `arrived` will have it.
 
-        Raises OverloadedError where every place is in use.
+        Raises OverloadedError where those in use leave no room, UnavailableError where none ever
+        could.
         """
         entry = self._entries.get(network.sha256) or self._add(network)
         self._entries.move_to_end(network.sha256)
@@ -91,7 +101,7 @@ class LoadedModels(Generic[User]):
             entry.users -= 1
             self._drop_replaced(sha256, entry)
 
-    def arrived(self) -> Iterator[tuple[User, Model | UnavailableError]]:
+    def arrived(self) -> Iterator[tuple[User, Model | ServiceError]]:
         """Networks that were loaded, for each who waits; or why there is none to give back."""
         while True:
             try:
@@ -100,14 +110,21 @@ class LoadedModels(Generic[User]):
                 return
             entry = self._entries[sha256]  # one that is being loaded stays
             waiting, entry.waiting = entry.waiting, []
-            outcome: Model | UnavailableError
+            self._remove(sha256)  # and unless there is room now, the next request tries again
+            outcome: Model | ServiceError
             try:
-                entry.model = outcome = loading.result()
-                self._drop_replaced(sha256, entry)
+                outcome, size_bytes = loading.result()
+                self._make_room(size_bytes)
+            except ServiceError as error:
+                log.warning("the network %s was loaded in vain: %s", sha256, error)
+                outcome = error
             except Exception as error:
                 log.error("cannot load the network %s", sha256, exc_info=error)
-                del self._entries[sha256]  # the next request tries again
                 outcome = UnavailableError("The files of this model version cannot be loaded.")
+            else:
+                entry.model, entry.size_bytes = outcome, size_bytes
+                self._keep(sha256, entry)
+                self._drop_replaced(sha256, entry)
             for user in waiting:
                 yield user, outcome
 
@@ -121,32 +138,58 @@ class LoadedModels(Generic[User]):
     def close(self) -> None:
         self._loader.shutdown(wait=False, cancel_futures=True)
         self._entries.clear()
+        self.size_bytes = 0
 
     def _add(self, network: Network) -> _Entry[User]:
-        self._make_room()
-        entry = self._entries[network.sha256] = _Entry()
+        size_bytes = _files_bytes(network.folder)
+        self._make_room(size_bytes)
+        entry: _Entry[User] = _Entry(size_bytes)
+        self._keep(network.sha256, entry)
         loading = self._loader.submit(_load_and_warm, network.folder, network.sha256)
 
-        def tell(loading: Future[Model]) -> None:
+        def tell(loading: Future[Loaded]) -> None:
             self._arrived.put((network.sha256, loading))
             self._wake()
 
         loading.add_done_callback(tell)
         return entry
 
-    def _make_room(self) -> None:
-        while len(self._entries) >= self._max_loaded:
+    def _make_room(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise UnavailableError(
+                f"This model version takes {size_bytes:,} bytes of memory, and"
+                f" REPRISE_MODEL_CACHE_BYTES allows {self._max_bytes:,}."
+            )
+        while self.size_bytes + size_bytes > self._max_bytes:
             victim = next((key for key, entry in self._entries.items() if entry.is_idle), None)
             if victim is None:
-                raise OverloadedError(f"All {self._max_loaded} networks in memory are in use.")
-            del self._entries[victim]
+                raise OverloadedError(
+                    f"The networks in use leave no room for this one, which takes {size_bytes:,} "
+                    f"of {self._max_bytes:,} bytes (REPRISE_MODEL_CACHE_BYTES)."
+                )
+            self._remove(victim)
+
+    def _keep(self, sha256: str, entry: _Entry[User]) -> None:
+        self._entries[sha256] = entry
+        self.size_bytes += entry.size_bytes
+
+    def _remove(self, sha256: str) -> None:
+        self.size_bytes -= self._entries.pop(sha256).size_bytes
 
     def _drop_replaced(self, sha256: str, entry: _Entry[User]) -> None:
         if entry.replaced and entry.is_idle:
-            del self._entries[sha256]
+            self._remove(sha256)
 
 
-def _load_and_warm(folder: Path, sha256: str) -> Model:
+def _files_bytes(folder: Path) -> int:
+    """0 where they cannot be read: whoever loads them will say why."""
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return 0
+
+
+def _load_and_warm(folder: Path, sha256: str) -> Loaded:
     """Loads a folder that is what its digest says, and asks it once so that the next is fast."""
     started = time.monotonic()
     found = manifest_sha256(folder)
@@ -162,6 +205,12 @@ def _load_and_warm(folder: Path, sha256: str) -> Model:
         else:
             _, state = model.prefill([0], model.initial_state(1))
             model.step(torch.tensor([0]), state)
-    seconds = time.monotonic() - started
-    log.info("loaded %s in %.3f s, answers in %s", folder, seconds, model.precision)
-    return model
+    size_bytes = memory_bytes(model)
+    log.info(
+        "loaded %s in %.3f s: %d bytes, answers in %s",
+        folder,
+        time.monotonic() - started,
+        size_bytes,
+        model.precision,
+    )
+    return Loaded(model, size_bytes)

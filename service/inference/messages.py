@@ -136,9 +136,16 @@ class Told(Struct, frozen=True, tag=True):
     cache_bytes: int
 
 
+class Held(Struct, frozen=True, tag=True):
+    """How many networks are in memory or on their way there, and what they take."""
+
+    networks: int
+    size_bytes: int
+
+
 Request: TypeAlias = Forecast | Classify | Generate | Advance | Warm
 ToEngine: TypeAlias = Request | Cancel | Replaced
-FromEngine: TypeAlias = Ready | Done | Failed | Told
+FromEngine: TypeAlias = Ready | Done | Failed | Told | Held
 
 _ERRORS = {kind.__name__: kind for kind in ServiceError.__subclasses__()}
 

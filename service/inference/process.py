@@ -35,6 +35,7 @@ from service.inference.messages import (
     Forecast,
     FromEngine,
     Generate,
+    Held,
     Ready,
     Replaced,
     Request,
@@ -52,7 +53,7 @@ Turns: TypeAlias = Generator[None, None, Any]
 
 class Limits(NamedTuple):
     threads: int
-    max_loaded: int
+    model_cache_bytes: int
     max_decode_slots: int
     max_prompt_tokens: int
     prefix_cache_bytes: int
@@ -80,11 +81,12 @@ class EngineLoop:
     _turns: deque[_Asked] = field(default_factory=deque)
     _outbox: list[FromEngine] = field(default_factory=list)
     _told_rows: int = 0
+    _told_bytes: int = 0  # of networks
 
     def __post_init__(self) -> None:
         limits = self.limits
         self._models: LoadedModels[_Asked] = LoadedModels(
-            limits.max_loaded, limits.threads, self.channel.wake
+            limits.model_cache_bytes, limits.threads, self.channel.wake
         )
         self._decoder = Decoder(
             limits.max_decode_slots, limits.max_prompt_tokens, limits.prefix_cache_bytes
@@ -119,6 +121,9 @@ class EngineLoop:
             self._turn(self._turns.popleft())
         if self._decoder.busy:
             self._step()
+        if self._models.size_bytes != self._told_bytes:
+            self._told_bytes = self._models.size_bytes
+            self._outbox.append(Held(len(self._models), self._told_bytes))
         if self._outbox:
             outbox, self._outbox = self._outbox, []
             self.channel.send(outbox)

@@ -222,6 +222,16 @@ def roll_back(db: Session, workspace_id: UUID, name: str, alias: str) -> Model:
     Two in a row go two moves back. Raises ConflictError where there is nothing to go back to.
     """
     model = _lock(db, workspace_id, name)
+    _point(db, model, alias, _earlier(db, model, alias), reason="rolled_back")
+    return model
+
+
+def earlier_version(db: Session, workspace_id: UUID, name: str, alias: str) -> ModelVersion:
+    """What `roll_back` would point the alias at now. Raises as it does."""
+    return _earlier(db, get_model(db, workspace_id, name), alias)
+
+
+def _earlier(db: Session, model: Model, alias: str) -> ModelVersion:
     history: list[UUID | None] = []
     moves = db.scalars(
         select(Deployment)
@@ -235,11 +245,9 @@ def roll_back(db: Session, workspace_id: UUID, name: str, alias: str) -> Model:
             history.append(move.version_id)
     if len(history) < 2 or history[-2] is None:
         raise ConflictError(
-            f"The alias {alias!r} of the model {name!r} has no earlier version to go back to."
+            f"The alias {alias!r} of the model {model.name!r} has no earlier version to go back to."
         )
-    target = db.get_one(ModelVersion, history[-2])
-    _point(db, model, alias, target, reason="rolled_back")
-    return model
+    return db.get_one(ModelVersion, history[-2])
 
 
 def delete_model(db: Session, workspace_id: UUID, name: str) -> list[str]:

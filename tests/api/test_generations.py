@@ -115,6 +115,8 @@ def test_a_prompt_is_read_once_and_the_answer_says_so(
     queries, hits = 4 * len(long) + len("the quick"), 2 * len(long) + 256
     assert f"reprise_prefix_cache_queries_total {float(queries)}" in metrics
     assert f"reprise_prefix_cache_hits_total {float(hits)}" in metrics
+    assert "reprise_models_loaded 1.0" in metrics
+    assert "reprise_model_cache_bytes 0.0" not in metrics
 
 
 def test_beams(client: TestClient, headers: dict[str, str]) -> None:

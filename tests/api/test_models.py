@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import null, select, update
 from starlette.testclient import TestClient
 
+from rnn.checkpoint import manifest_sha256
 from rnn.kernels import library
 from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope
@@ -458,6 +459,40 @@ def test_a_version_of_another_task_is_not_registered(
         assert model.task == FORECASTING
 
 
+@pytest.mark.parametrize("route", ["aliases/production", "rollback"])
+def test_a_version_is_loaded_before_an_alias_moves_to_it(
+    client: TestClient,
+    headers: dict[str, str],
+    publish_version: Publish,
+    trained: Mapping[str, Path],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    route: str,
+) -> None:
+    for _ in range(2):
+        publish_version("verses", GENERATION)
+    path = f"{PATH}/verses"
+    while_loading: list[Any] = []
+    load = loaded._load_and_warm
+
+    def looked(folder: Path, sha256: str) -> loaded.Loaded:
+        if sha256 == "f" * 64:
+            while_loading.append(aliases(client, headers, path))
+            folder, sha256 = trained[GENERATION], manifest_sha256(trained[GENERATION])
+        return load(folder, sha256)
+
+    monkeypatch.setattr(loaded, "_load_and_warm", looked)
+    with database.transaction() as db:  # bytes that were not loaded yet
+        older = update(ModelVersion).where(ModelVersion.version == 1)
+        db.execute(older.values(artifact_sha256="f" * 64))
+    if route == "rollback":
+        moved = client.post(f"{path}/{route}", headers=headers)
+    else:
+        moved = client.put(f"{path}/{route}", json={"version": 1}, headers=headers)
+    assert moved.json()["aliases"] == {"production": 1}
+    assert while_loading == [{"production": 2}]
+
+
 @pytest.mark.usefixtures("client")
 def test_news_warms_what_was_announced(
     client: TestClient,
@@ -471,7 +506,7 @@ def test_news_warms_what_was_announced(
     loads: list[str] = []
     load = loaded._load_and_warm
 
-    def remembered(folder: Path, sha256: str) -> loaded.Model:
+    def remembered(folder: Path, sha256: str) -> loaded.Loaded:
         loads.append(sha256)
         return load(folder, sha256)
 

@@ -41,7 +41,7 @@ LIMITS = {
     "kernels": "auto",
     "threads": 1,
     "max_concurrent": 64,
-    "max_loaded": 2,
+    "model_cache_bytes": 2**24,
     "max_decode_slots": 16,
     "max_prompt_tokens": 1_000,
     "prefix_cache_bytes": 2**20,

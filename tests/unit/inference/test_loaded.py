@@ -10,10 +10,13 @@ from rnn.checkpoint import manifest_sha256
 from rnn.generation.predictor import Generator
 from service.errors import OverloadedError, UnavailableError
 from service.inference import loaded
-from service.inference.loaded import LoadedModels
+from service.inference.loaded import Loaded, LoadedModels
 from service.inference.requests import Network
 
-MakeModels = Callable[[int], "Borrowers"]
+MakeModels = Callable[[float], "Borrowers"]
+
+SIZE = 2**20  # of a network
+LARGER = {"large": 1.5, "huge": 2.5}  # times that
 
 
 class FakeModel:
@@ -24,10 +27,10 @@ class FakeModel:
 class Borrowers:
     """Those who borrow, by name; they get their networks when `settle` is called."""
 
-    def __init__(self, max_loaded: int) -> None:
+    def __init__(self, max_networks: float) -> None:
         self._woken = threading.Semaphore(0)
         self.models: LoadedModels[str] = LoadedModels(
-            max_loaded, threads=1, wake=self._woken.release
+            int(max_networks * SIZE), threads=1, wake=self._woken.release
         )
         self.got: dict[str, object] = {}
 
@@ -55,11 +58,12 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Digests in the order in which they were loaded; `bad` cannot be."""
     done: list[str] = []
 
-    def load(folder: Path, sha256: str) -> FakeModel:
+    def load(folder: Path, sha256: str) -> Loaded:
         done.append(sha256)
         if sha256 == "bad":
             raise ValueError("no such thing")
-        return FakeModel(sha256)
+        size_bytes = int(LARGER.get(sha256, 1) * SIZE)
+        return Loaded(FakeModel(sha256), size_bytes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loaded, "_load_and_warm", load)
     return done
@@ -69,8 +73,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def make() -> Iterator[MakeModels]:
     made: list[Borrowers] = []
 
-    def make(max_loaded: int) -> Borrowers:
-        made.append(Borrowers(max_loaded))
+    def make(max_networks: float) -> Borrowers:
+        made.append(Borrowers(max_networks))
         return made[-1]
 
     yield make
@@ -100,18 +104,78 @@ def test_the_least_recently_used_makes_room(loads: list[str], make: MakeModels) 
     assert loads == ["a", "b", "c"]
 
 
+def test_as_many_make_room_as_have_to(loads: list[str], make: MakeModels) -> None:
+    borrowers = make(3)
+    for sha256 in ("a", "b", "c", "large"):
+        borrowers.use(sha256)
+    assert [name in borrowers.models for name in ("a", "b", "c", "large")] == [False] * 2 + [
+        True
+    ] * 2
+    assert borrowers.models.size_bytes == 2.5 * SIZE
+    borrowers.use("a")
+    assert "c" not in borrowers.models
+    assert loads == ["a", "b", "c", "large", "a"]
+    for sha256 in ("a", "large"):
+        borrowers.models.replace(sha256)
+    assert borrowers.models.size_bytes == 0
+
+
+@pytest.mark.usefixtures("loads")
+def test_one_that_turns_out_to_have_no_room_waits_for_those_in_use(make: MakeModels) -> None:
+    borrowers = make(2)
+    borrowers.use("idle")
+    borrowers.borrow("x", "a")
+    borrowers.settle()
+    borrowers.borrow("y", "large")
+    borrowers.settle()
+    refusal = borrowers.got["y"]
+    assert isinstance(refusal, OverloadedError)
+    assert "REPRISE_MODEL_CACHE_BYTES" in refusal.detail
+    assert "a" in borrowers.models
+    assert "large" not in borrowers.models
+    assert borrowers.models.size_bytes == SIZE
+    borrowers.models.give_back("a")
+    assert isinstance(borrowers.use("large"), FakeModel)
+    assert "a" not in borrowers.models
+
+
+def test_one_that_can_never_have_room_is_refused(
+    loads: list[str], make: MakeModels, tmp_path: Path
+) -> None:
+    """By its files if they say so already, and else once it is loaded."""
+    borrowers = make(2)
+    borrowers.use("a")
+    borrowers.borrow("x", "huge")
+    borrowers.settle()
+    refusal = borrowers.got["x"]
+    assert isinstance(refusal, UnavailableError)
+    assert f"{int(2.5 * SIZE):,} bytes" in refusal.detail
+    assert f"{2 * SIZE:,}" in refusal.detail
+    assert "a" in borrowers.models
+    assert borrowers.models.size_bytes == SIZE
+    with (tmp_path / "tensors").open("wb") as file:
+        file.truncate(3 * SIZE)
+    with pytest.raises(UnavailableError, match="REPRISE_MODEL_CACHE_BYTES"):
+        borrowers.borrow("y", "b", tmp_path)
+    assert loads == ["a", "huge"]
+
+
 @pytest.mark.parametrize("settled", [True, False])
 def test_one_in_use_or_being_loaded_is_not_unloaded(
-    loads: list[str], make: MakeModels, settled: bool
+    loads: list[str], make: MakeModels, settled: bool, tmp_path: Path
 ) -> None:
     borrowers = make(1)
-    borrowers.borrow("x", "a")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "tensors").write_bytes(b"0")
+    borrowers.borrow("x", "a", folder)
     if settled:
         borrowers.settle()
     else:
         borrowers.models.give_back("a")  # nobody waits any more
+    (folder / "tensors").write_bytes(b"0" * SIZE)
     with pytest.raises(OverloadedError) as caught:
-        borrowers.borrow("y", "b")
+        borrowers.borrow("y", "b", folder)
     assert caught.value.retry_after_seconds
     if settled:
         borrowers.models.give_back("a")
