@@ -39,6 +39,7 @@ from rnn.errors import CheckpointError
 from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.predictor import Forecaster
+from rnn.forecasting.shrinkage import Shrinkage
 from rnn.generation.network import GenerationNetwork
 from rnn.generation.predictor import Generator
 from rnn.kernels.library import PRECISION_NUMBERS, Precision
@@ -192,8 +193,13 @@ def make_predictor(
         case ForecastingConfig() as config:
             forecasting = ForecastingNetwork(config, randomness)
             _load_weights(forecasting, content, device)
-            conformal = Conformal.from_values(content.values)
-            return Forecaster(config, forecasting, conformal, precision)
+            return Forecaster(
+                config,
+                forecasting,
+                Conformal.from_values(content.values),
+                Shrinkage.from_values(content.values),
+                precision,
+            )
         case ClassificationConfig() as config:
             labels = content.values.get("labels")
             if not isinstance(labels, list):

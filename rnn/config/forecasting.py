@@ -58,6 +58,11 @@ class ForecastingArchitecture(ArchitectureConfig):
         le=10_000,
         description="Timesteps of a segment; null: from the context. For `segments`.",
     )
+    linear: bool = Field(
+        default=False,
+        description="Adds a linear map of the context's values to what the recurrent layers say. "
+        "For `segments`.",
+    )
 
 
 class ForecastingTraining(TrainingConfig):

@@ -50,6 +50,17 @@ class Conformal:
                 offsets_hq[timestep] = _order_statistics(ordered_nq)
         return cls(offsets_hq)
 
+    @classmethod
+    def around_points(cls, errors_nh: FloatArray) -> "Conformal":
+        """Of forecasts that are their own medians, from the truth less the point: as far to either
+        side as the errors are large (Lei et al. 2018, split conformal with absolute residuals). On
+        which side the held-out windows happened to lie is not taken for what comes."""
+        both_nh = np.concatenate([errors_nh, -errors_nh])
+        offsets_hq = cls.fit(
+            np.repeat(both_nh[:, :, None], len(QUANTILE_LEVELS), axis=2)
+        ).offsets_hq
+        return cls((offsets_hq - offsets_hq[:, ::-1]) / 2)
+
     def applied(
         self,
         quantiles_bhq: FloatArray,

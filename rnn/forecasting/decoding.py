@@ -98,12 +98,12 @@ class Decoder:
     def _outputs(
         self, head: DirectHead | SegmentHead, coded: CodedWindows, y_bth: Tensor, state: HiddenState
     ) -> Tensor:
-        _, future_bhd = self._tensors(coded)
+        inputs_btd, future_bhd = self._tensors(coded)
         if isinstance(head, DirectHead):
             return row_by_row(head, y_bth[:, -1], future_bhd)
         states = state.select(torch.arange(len(y_bth)).repeat_interleave(head.segments))
         y_nh, _ = self._reader.step(row_by_row(head.tokens, future_bhd), states)
-        return row_by_row(head, y_nh, rows=head.segments)
+        return row_by_row(head, y_nh.unflatten(0, (-1, head.segments)), inputs_btd)
 
     def _tensors(self, coded: CodedWindows) -> tuple[Tensor, Tensor]:
         """Inputs [B, T, D] and future [B, horizon, D]."""
@@ -156,9 +156,7 @@ def _numbers(outputs: Tensor) -> FloatArray:
     return outputs.float().cpu().numpy().astype(np.float64)
 
 
-def _runner(
-    stack: RecurrentStack, precision: Precision, *, fast: bool, rows: int = 1
-) -> Runner:
+def _runner(stack: RecurrentStack, precision: Precision, *, fast: bool, rows: int = 1) -> Runner:
     if fast:
         return make_runner(stack, precision=precision, rows=rows)
     return TorchRunner(stack, embedding_vd=None, output=None)

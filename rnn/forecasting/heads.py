@@ -55,6 +55,10 @@ class SegmentHead(nn.Module):
     The stack that read the segments of the context takes one step from that state for each future
     segment. Its input is a learned vector of the segment's place, and what is known of the
     segment's timesteps.
+
+    Args:
+        linear_context: timesteps of the context whose values also reach the numbers by a linear
+            map (as in Zeng et al. 2023), which the recurrent layers then only correct; 0: none.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class SegmentHead(nn.Module):
         horizon: int,
         segment_length: int,
         outputs: int,
+        linear_context: int,
         randomness: Randomness,
     ) -> None:
         super().__init__()
@@ -77,6 +82,10 @@ class SegmentHead(nn.Module):
         self.future = linear(segment_length * future_features, token_size, randomness)
         self.out = linear(input_size, segment_length * outputs, randomness)
         nn.init.zeros_(self.out.weight)
+        self.linear: nn.Linear | None = None
+        if linear_context:
+            self.linear = nn.Linear(linear_context, horizon * outputs, bias=False)
+            nn.init.zeros_(self.linear.weight)
 
     def tokens(self, future_bhd: Tensor) -> Tensor:
         """[B * segments, token size]: what the stack reads for each future segment."""
@@ -86,11 +95,15 @@ class SegmentHead(nn.Module):
         tokens: Tensor = self.future(known_bnd) + self.place_ns
         return tokens.flatten(0, 1)
 
-    def forward(self, segments_nh: Tensor) -> Tensor:
-        """[B, horizon, outputs] from the stack's outputs [B * segments, H]."""
-        rows = len(segments_nh) // self.segments
+    def forward(self, segments_nh: Tensor, inputs_btd: Tensor) -> Tensor:
+        """[B, horizon, outputs] from the stack's outputs, [B * segments, H] or
+        [B, segments, H], and the coded context, whose first feature is the value."""
+        rows = len(inputs_btd)
         scores: Tensor = self.out(segments_nh)
-        return scores.reshape(rows, self.segments * self.segment_length, -1)[:, : self.horizon]
+        scores = scores.reshape(rows, self.segments * self.segment_length, -1)[:, : self.horizon]
+        if self.linear is not None:
+            scores = scores + self.linear(inputs_btd[:, :, 0]).reshape(scores.shape)
+        return scores
 
 
 class RecursiveHead(nn.Module):

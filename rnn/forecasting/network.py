@@ -47,6 +47,7 @@ class ForecastingNetwork(nn.Module):
                     shape.horizon,
                     segment_length(config),
                     outputs,
+                    shape.context_length if architecture.linear else 0,
                     randomness,
                 )
             case "recursive":
@@ -79,7 +80,7 @@ class ForecastingNetwork(nn.Module):
                 state.select(torch.arange(len(inputs_btd)).repeat_interleave(head.segments)),
             )
             self.stack.outputs = context_outputs  # penalties are for sequences, these are single
-            return head.forward(y_b1h[:, 0])
+            return head.forward(y_b1h[:, 0], inputs_btd)
         assert truth_bh2 is not None
         previous_bh2 = torch.cat([inputs_btd[:, -1:, :VALUE_FEATURES], truth_bh2[:, :-1]], dim=1)
         y_bhh, _ = head.stack(torch.cat([previous_bh2, future_bhd], dim=2), state)

@@ -21,6 +21,7 @@ from rnn.forecasting.covariates import SeriesCovariates, check_covariates, join_
 from rnn.forecasting.decoding import Decoder
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.reach import check_reach
+from rnn.forecasting.shrinkage import NO_SHRINKAGE, Shrinkage
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowShape
 from rnn.kernels.library import Precision
 
@@ -43,6 +44,7 @@ class Forecaster:
 
     Args:
         conformal: what is added to the quantiles, if anything.
+        shrinkage: how far forecasts are drawn back to their base, before that.
         precision: what its stacks are computed in, where there are kernels for it.
 
     Attributes:
@@ -56,11 +58,13 @@ class Forecaster:
         config: ForecastingConfig,
         network: ForecastingNetwork,
         conformal: Conformal | None = None,
+        shrinkage: Shrinkage = NO_SHRINKAGE,
         precision: Precision = "float32",
     ) -> None:
         self.config = config
         self._decoder = Decoder(config, network.eval(), fast=True, precision=precision)
         self._conformal = conformal
+        self._shrinkage = shrinkage
         self._shape = WindowShape.of(config.data)
 
     @property
@@ -127,6 +131,7 @@ class Forecaster:
         """Likewise, of windows in the shape for the horizon, both checked before."""
         coded = code_windows(windows, self.shape(horizon))
         found = self._decoder.forecast(coded, quantiles)
+        found = self._shrinkage.applied(found, coded.base_bh)
         quantiles_bhq = found.quantiles_bhq
         if self._conformal is not None:
             quantiles_bhq = self._conformal.applied(

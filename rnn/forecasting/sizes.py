@@ -44,10 +44,12 @@ def head_parameters(config: ForecastingConfig) -> int:
         return stack_parameters(config.architecture, reads) + width * outputs + outputs
     length, token = segment_length(config), stack_inputs(config)
     segments = -(-shape.horizon // length)
+    linear = shape.context_length * shape.horizon * outputs if config.architecture.linear else 0
     return (
         token * segments
         + (length * shape.future_features * token + token)
         + (width * length * outputs + length * outputs)
+        + linear
     )
 
 

@@ -24,6 +24,7 @@ from rnn.forecasting.evaluation import Figures, Yardsticks
 from rnn.forecasting.metrics import Tally
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.predictor import Forecaster
+from rnn.forecasting.shrinkage import NO_SHRINKAGE, Shrinkage
 from rnn.forecasting.targets import Targets, read_values
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowSampler, WindowShape
 from rnn.precision import float32_or_better
@@ -102,6 +103,7 @@ class ForecastingWork:
             self._series, [test.test_origins(length) for length in lengths], shape.horizon
         )
         self._yardsticks = self._measured(self._validation)
+        self._shrinkage = NO_SHRINKAGE
         self._conformal: Conformal | None = None
 
     def _measured(self, part: HeldOut) -> Yardsticks:
@@ -172,14 +174,33 @@ class ForecastingWork:
     @torch.inference_mode()
     def calibrate(self) -> dict[str, float]:
         architecture, data = self._config.architecture, self._config.data
-        if data.conformal or architecture.distribution == "point":
+        part = self._validation.thinned(_CALIBRATION_WINDOWS)
+        if architecture.distribution == "point":
+            return self._calibrate_points(part, recursive=architecture.decoding == "recursive")
+        if data.conformal:
             errors = [
                 (batch.windows.future_bh[:, :, None] - batch.forecast.quantiles_bhq)
                 / batch.coded.scale.scale_b[:, None, None]
-                for batch in self._forecasts(self._validation.thinned(_CALIBRATION_WINDOWS))
+                for batch in self._forecasts(part)
             ]
             self._conformal = Conformal.fit(np.concatenate(errors))
         return {}
+
+    def _calibrate_points(self, part: HeldOut, *, recursive: bool) -> dict[str, float]:
+        corrections, residuals = [], []
+        for batch in self._forecasts(part):
+            base_bh, scale_b1 = batch.coded.base_bh, batch.coded.scale.scale_b[:, None]
+            corrections.append((batch.forecast.mean_bh - base_bh) / scale_b1)
+            residuals.append((batch.windows.future_bh - base_bh) / scale_b1)
+        correction_bh, residual_bh = np.concatenate(corrections), np.concatenate(residuals)
+        if not recursive:  # it reads its own points: they would have to be shrunk one by one
+            # Windows of one series whose futures overlap.
+            spans_b = part.origin_b // self._shape.horizon
+            group_b = part.series_b * (1 + int(spans_b.max())) + spans_b
+            self._shrinkage = Shrinkage.fit(correction_bh, residual_bh, group_b)
+        share = self._shrinkage.share
+        self._conformal = Conformal.around_points(residual_bh - share * correction_bh)
+        return {"shrinkage": share}
 
     def test(self) -> dict[str, float]:
         if not len(self._tested):
@@ -228,6 +249,7 @@ class ForecastingWork:
                 forecast = stated(self._distribution, outputs_bho, coded, QUANTILE_LEVELS)
             else:  # training read the true values, a forecast reads its own
                 forecast = recursive.forecast(coded, QUANTILE_LEVELS)
+            forecast = self._shrinkage.applied(forecast, coded.base_bh)
             observed = int((~np.isnan(windows.future_bh)).sum())
             mean = float(self._loss(windows, coded, outputs_bho))
             yield _Forecasts(rows, windows, coded, forecast, Tally(mean * observed, observed))
@@ -253,7 +275,10 @@ class ForecastingWork:
         pass
 
     def model_parts(self) -> ModelParts:
-        return ModelParts({} if self._conformal is None else self._conformal.to_values())
+        values = self._shrinkage.to_values()
+        return ModelParts(
+            values if self._conformal is None else values | self._conformal.to_values()
+        )
 
 
 def _share(windows: WindowBatch, part: slice) -> Share:

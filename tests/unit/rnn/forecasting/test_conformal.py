@@ -66,3 +66,14 @@ def test_few_errors_never_narrow_what_they_cannot_tell() -> None:
     offsets_q = Conformal.fit(errors_nhq).offsets_hq[0]
     assert offsets_q[0] <= 0 <= offsets_q[-1]
     assert offsets_q[levels_q == 0.2][0] > 0  # that one they can tell
+
+
+def test_a_point_stays_the_median_and_its_intervals_cover_errors_of_either_sign() -> None:
+    random = np.random.default_rng(0)
+    errors_nh = 0.3 + random.normal(size=(3000, 2)) * np.array([1.0, 4.0])
+    conformal = Conformal.around_points(errors_nh)
+    assert np.array_equal(conformal.offsets_hq[:, 6], [0, 0])
+    assert np.array_equal(conformal.offsets_hq, -conformal.offsets_hq[:, ::-1])
+    inside_nh = np.abs(errors_nh) <= conformal.offsets_hq[:, -1]
+    np.testing.assert_allclose(inside_nh.mean(axis=0), 0.95, atol=0.005)
+    assert (np.diff(conformal.offsets_hq, axis=1) > 0).all()

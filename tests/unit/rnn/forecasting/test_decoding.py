@@ -13,6 +13,7 @@ from rnn.determinism import Randomness
 from rnn.forecasting.coding import CodedWindows, code_windows
 from rnn.forecasting.decoding import Decoder, stated
 from rnn.forecasting.distributions import DISTRIBUTIONS
+from rnn.forecasting.heads import SegmentHead
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.targets import read_values
 from rnn.forecasting.windows import SeriesWindows, WindowShape
@@ -30,6 +31,9 @@ def made(architecture: dict[str, Any]) -> tuple[ForecastingConfig, ForecastingNe
     )
     network = ForecastingNetwork(config, Randomness(0, CPU)).eval()
     torch.nn.init.normal_(network.head.out.weight, generator=torch.Generator().manual_seed(0))
+    linear = getattr(network.head, "linear", None)
+    if linear is not None:
+        torch.nn.init.normal_(linear.weight, generator=torch.Generator().manual_seed(1))
     return config, network
 
 
@@ -55,6 +59,7 @@ def tensors(coded: CodedWindows) -> tuple[torch.Tensor, torch.Tensor]:
         {"decoding": "segments", "segment_length": 5, "distribution": "student_t"},
         {"decoding": "segments", "segment_length": 3, "convolution": {"channels": 5}},
         {"decoding": "segments", "segment_length": 3, "cell": "mlstm", "num_heads": 2},
+        {"decoding": "segments", "segment_length": 5, "linear": True},
     ],
 )
 @torch.inference_mode()
@@ -124,3 +129,20 @@ def test_a_longer_context_than_whole_segments_is_read_to_its_last_value() -> Non
     changed[:, -1] += 1
     assert (network.segment(changed)[:, -1] != segments_bns[:, -1]).any()
     assert torch.equal(network.segment(changed)[:, :-1], segments_bns[:, :-1])
+
+
+@torch.inference_mode()
+def test_a_linear_map_reads_the_values_of_the_context() -> None:
+    """The first number of each timestep takes the value as far back as it lies ahead."""
+    config, network = made({"decoding": "segments", "distribution": "student_t", "linear": True})
+    assert isinstance(network.head, SegmentHead)
+    assert network.head.linear is not None
+    inputs_btd, future_bhd = tensors(windows(config))
+    network.head.linear.weight.zero_()
+    without_bho = network(inputs_btd, future_bhd)
+    for timestep in range(7):
+        network.head.linear.weight[3 * timestep, 12 - timestep] = 1
+    added_bho = network(inputs_btd, future_bhd) - without_bho
+    expected_bho = torch.zeros(3, 7, 3)
+    expected_bho[:, :, 0] = inputs_btd[:, -7:, 0].flip(1)
+    torch.testing.assert_close(added_bho, expected_bho, rtol=1e-5, atol=1e-5)

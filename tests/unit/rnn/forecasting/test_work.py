@@ -167,6 +167,7 @@ def test_the_seasonal_naive_figure_is_one_for_the_test_part_of_a_known_series() 
         {"decoding": "recursive", "distribution": "student_t", "layer_norm": True},
         {"decoding": "segments", "distribution": "negative_binomial"},
         {"decoding": "segments", "segment_length": 5, "convolution": {"channels": 7}},
+        {"decoding": "segments", "linear": True},
         {"decoding": "recursive", "convolution": {"channels": 7, "num_layers": 2}},
         {"distribution": "point", "convolution": {"channels": 7, "pooling": 2}},
     ],
