@@ -103,7 +103,7 @@ class Decoder:
             return row_by_row(head, y_bth[:, -1], future_bhd)
         states = state.select(torch.arange(len(y_bth)).repeat_interleave(head.segments))
         y_nh, _ = self._reader.step(row_by_row(head.tokens, future_bhd), states)
-        return row_by_row(head, y_nh.unflatten(0, (-1, head.segments)), inputs_btd)
+        return row_by_row(head, y_nh.reshape(len(inputs_btd), head.segments, -1), inputs_btd)
 
     def _tensors(self, coded: CodedWindows) -> tuple[Tensor, Tensor]:
         """Inputs [B, T, D] and future [B, horizon, D]."""
