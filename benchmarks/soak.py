@@ -331,10 +331,12 @@ def page(report: Report) -> str:
         "# Soak",
         "",
         "`python -m benchmarks.soak`: the networks that come with the program, asked by "
-        f"{CLIENTS} clients at a time over HTTP. Three of ten hang up before their answer, or "
-        "within a stream; a step of a session that was left is sent again. Every answer is "
-        "compared, digit for digit, with the answer to the same request alone; of a stream that "
-        "was left, its beginning.",
+        f"{CLIENTS} clients at a",
+        "time over HTTP. Three of ten hang up before their answer, or within a stream; a step of a "
+        "session that",
+        "was left is sent again. Every answer is compared, digit for digit, with the answer to the "
+        "same request",
+        "alone; of a stream that was left, its beginning.",
         "",
         f"{place.machine}, {place.cores} cores, commit {place.commit}, {place.day}.",
         "",

@@ -21,6 +21,9 @@ from service.telemetry import configure_logging
 
 GRACE_SECONDS = 5  # for answers in flight
 BACKLOG = 2048
+# Longer than clients (httpx: 5) and proxies (nginx: 60) keep an idle connection: whoever closes it
+# while the other one asks something answers with a reset, and only the asking side can avoid that.
+KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):
@@ -59,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         proxy_headers=False,  # what a caller says of its own address is not believed
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     given = None
     if chosen.socket is not None:
