@@ -122,6 +122,7 @@ ASKED = st.lists(
     st.tuples(
         st.lists(st.lists(st.sampled_from(WORDS), max_size=12), min_size=1, max_size=70),
         st.integers(0, 2),  # batches before it comes
+        st.one_of(st.none(), st.integers(0, 5)),  # before whose coming it leaves
     ),
     min_size=1,
     max_size=6,
@@ -131,20 +132,26 @@ ASKED = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(asked=ASKED)
 def test_labels_are_those_of_each_request_alone(
-    classifier: Classifier, asked: list[tuple[list[list[str]], int]]
+    classifier: Classifier, asked: list[tuple[list[list[str]], int, int | None]]
 ) -> None:
-    requests = [[" ".join(words) for words in texts] for texts, _ in asked]
+    """Whoever comes between two batches, and whoever leaves."""
+    requests = [[" ".join(words) for words in texts] for texts, _, _ in asked]
     batcher: Batcher[int] = Batcher()
     answers: dict[int, Any] = {}
-    for number, (texts, (_, batches)) in enumerate(zip(requests, asked, strict=True)):
+    for number, (texts, (_, batches, _)) in enumerate(zip(requests, asked, strict=True)):
+        for other, (_, _, leaves) in enumerate(asked[:number]):
+            if leaves == number:
+                batcher.drop(other)
         for _ in range(batches):
             if batcher.busy:
                 answers.update(batcher.turn())
         batcher.add(number, ClassifyJob(Classify(number, NETWORK, texts, None), classifier))
     while batcher.busy:
         answers.update(batcher.turn())
-    for number, texts in enumerate(requests):
-        found = answers[number]
+    left = {number for number, (_, _, leaves) in enumerate(asked) if number < (leaves or 0)}
+    assert answers.keys() | left == set(range(len(asked)))
+    for number in answers:
+        texts, found = requests[number], answers[number]
         assert isinstance(found, Classifications)
         alone = classifier.classify(texts)
         np.testing.assert_array_equal(found.probabilities_bc, alone.probabilities_bc)
