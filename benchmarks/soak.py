@@ -221,7 +221,8 @@ class _Caller:
 
     async def _stream(self, visit: Visit) -> Told:
         self._report.requests[visit.kind] += 1
-        leaves_after = self._chance.randint(0, 40) if self._chance and self._leaves() else None
+        chance = self._leaving()
+        leaves_after = chance.randint(0, 40) if chance else None
         told: Told = []
         async with self._http.stream("POST", visit.path, json=visit.bodies[0]) as response:
             if response.is_error:
@@ -257,9 +258,8 @@ class _Caller:
     ) -> httpx.Response | None:
         """The answer; None: the caller hung up before it."""
         self._report.requests[kind] += 1
-        patience = None
-        if self._chance and self._leaves():
-            patience = self._chance.expovariate(1 / LEFT_AFTER_SECONDS)
+        chance = self._leaving()
+        patience = chance.expovariate(1 / LEFT_AFTER_SECONDS) if chance else None
         try:
             async with asyncio.timeout(patience):
                 return await self._http.post(path, json=body)
@@ -267,8 +267,11 @@ class _Caller:
             self._report.left += 1
             return None
 
-    def _leaves(self) -> bool:
-        return self._chance is not None and self._chance.random() < LEFT_SHARE
+    def _leaving(self) -> random.Random | None:
+        """Its random numbers, where it leaves this time."""
+        if self._chance is None or self._chance.random() >= LEFT_SHARE:
+            return None
+        return self._chance
 
 
 def _read(response: httpx.Response) -> Any:
