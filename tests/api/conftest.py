@@ -20,6 +20,7 @@ from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
 
 MakeKey = Callable[..., str]
 MakeApp = Callable[..., FastAPI]
+Publish = Callable[[str, str], int]
 
 
 @pytest.fixture
@@ -119,3 +120,17 @@ def problem(response: Response) -> str:
     prefix, _, slug = str(body["type"]).rpartition(":")
     assert prefix == "urn:reprise:problem"
     return slug
+
+
+@pytest.fixture
+def publish_version(
+    trained: Mapping[str, Path], database: Database, settings: Settings, workspace: Workspace
+) -> Publish:
+    """Publishes another version under a name; returns its number."""
+
+    def make(name: str, task: str) -> int:
+        artifacts = ArtifactStore(settings.artifact_dir)
+        version = publish(database, artifacts, workspace.id, name, task, trained[task])
+        return version.version
+
+    return make

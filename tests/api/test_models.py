@@ -1,48 +1,25 @@
 """Models, versions, aliases, history and files."""
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import null, select, update
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from rnn.checkpoint import manifest_sha256
-from rnn.kernels import library
-from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope
 from service.db.engine import Database
-from service.db.tables import Dataset, Job, Model, ModelVersion, Workspace
+from service.db.tables import Dataset, Job, Model, Workspace
 from service.errors import ModelTaskMismatchError
-from service.inference import loaded
 from service.jobs.states import JobState
 from service.registry import store
 from service.settings import Settings
-from tests.api.conftest import MakeKey, bearer, problem
-from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
+from tests.api.conftest import MakeKey, Publish, bearer, problem
+from tests.serving import CLASSIFICATION, FORECASTING, GENERATION
 
 PATH = "/api/v1/models"
-
-Publish = Callable[[str, str], int]
-
-
-@pytest.fixture
-def publish_version(
-    trained: Mapping[str, Path], database: Database, settings: Settings, workspace: Workspace
-) -> Publish:
-    """Publishes another version under a name; returns its number."""
-
-    def make(name: str, task: str) -> int:
-        artifacts = ArtifactStore(settings.artifact_dir)
-        version = publish(database, artifacts, workspace.id, name, task, trained[task])
-        return version.version
-
-    return make
 
 
 @pytest.fixture
@@ -63,36 +40,6 @@ def test_a_model_with_its_aliases(client: TestClient, headers: dict[str, str], d
     assert model["task"] == FORECASTING
     assert model["latest_version"] == 3
     assert model["aliases"] == {"production": 3}
-
-
-def test_a_version_shows_in_what_precision_it_answers(
-    client: TestClient,
-    headers: dict[str, str],
-    demand: str,
-    database: Database,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    recorded = {
-        "precision": "int8",
-        "losses": {"float32": 0.5, "bfloat16": None, "int8": 0.5},
-        "positions": 7,
-        "max_loss_increase": 0.001,
-    }
-    with database.transaction() as db:
-        db.execute(update(ModelVersion).where(ModelVersion.version == 1).values(serving=null()))
-        db.execute(update(ModelVersion).where(ModelVersion.version == 2).values(serving=recorded))
-    versions = f"{demand}/versions"
-    assert client.get(f"{versions}/1", headers=headers).json()["serving"] is None
-    monkeypatch.setattr(library, "status", lambda: library.Status("avx2", "it was chosen"))
-    shown = client.get(f"{versions}/2", headers=headers).json()["serving"]
-    assert shown == {**recorded, "answers_in": "int8"}
-    monkeypatch.setattr(library, "status", lambda: library.Status("torch", "it was chosen"))
-    listed = client.get(versions, headers=headers).json()["data"]
-    assert [version["serving"] and version["serving"]["answers_in"] for version in listed] == [
-        "float32",
-        "float32",
-        None,
-    ]
 
 
 def test_models_are_listed_newest_first_in_pages(
@@ -457,67 +404,3 @@ def test_a_version_of_another_task_is_not_registered(
     with database.transaction() as db:
         (model,) = db.scalars(select(Model)).all()
         assert model.task == FORECASTING
-
-
-@pytest.mark.parametrize("route", ["aliases/production", "rollback"])
-def test_a_version_is_loaded_before_an_alias_moves_to_it(
-    client: TestClient,
-    headers: dict[str, str],
-    publish_version: Publish,
-    trained: Mapping[str, Path],
-    database: Database,
-    monkeypatch: pytest.MonkeyPatch,
-    route: str,
-) -> None:
-    for _ in range(2):
-        publish_version("verses", GENERATION)
-    path = f"{PATH}/verses"
-    while_loading: list[Any] = []
-    load = loaded._load_and_warm
-
-    def looked(folder: Path, sha256: str) -> loaded.Loaded:
-        if sha256 == "f" * 64:
-            while_loading.append(aliases(client, headers, path))
-            folder, sha256 = trained[GENERATION], manifest_sha256(trained[GENERATION])
-        return load(folder, sha256)
-
-    monkeypatch.setattr(loaded, "_load_and_warm", looked)
-    with database.transaction() as db:  # bytes that were not loaded yet
-        older = update(ModelVersion).where(ModelVersion.version == 1)
-        db.execute(older.values(artifact_sha256="f" * 64))
-    if route == "rollback":
-        moved = client.post(f"{path}/{route}", headers=headers)
-    else:
-        moved = client.put(f"{path}/{route}", json={"version": 1}, headers=headers)
-    assert moved.json()["aliases"] == {"production": 1}
-    assert while_loading == [{"production": 2}]
-
-
-@pytest.mark.usefixtures("client")
-def test_news_warms_what_was_announced(
-    client: TestClient,
-    trained: Mapping[str, Path],
-    database: Database,
-    settings: Settings,
-    workspace: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Before any request, and before the alias moves: the announcement alone loads it."""
-    loads: list[str] = []
-    load = loaded._load_and_warm
-
-    def remembered(folder: Path, sha256: str) -> loaded.Loaded:
-        loads.append(sha256)
-        return load(folder, sha256)
-
-    monkeypatch.setattr(loaded, "_load_and_warm", remembered)
-    artifacts = ArtifactStore(settings.artifact_dir)
-    publish(database, artifacts, workspace.id, "verses", GENERATION, trained[GENERATION])
-    manifest = (trained[GENERATION] / "manifest.json").read_bytes()
-    digest = hashlib.sha256(manifest).hexdigest()
-    assert json.loads(manifest)["files"]
-    for _ in range(200):
-        if digest in loads:
-            return
-        time.sleep(0.02)
-    raise AssertionError("never loaded")

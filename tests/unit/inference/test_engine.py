@@ -339,7 +339,9 @@ def test_signals_are_for_the_server(version: ServedVersion) -> None:
         running.send_signal(signal.SIGINT)
         running.send_signal(signal.SIGTERM)
         ours.sendall(to_frame([Warm(1, version.network)]))
-        assert list(Frames(FromEngine).push(ours.recv(1_000))) == [Done(1, None)]
+        frames: Frames[FromEngine] = Frames(FromEngine)
+        while Done(1, None) not in frames.push(ours.recv(1_000)):
+            pass
     assert running.wait(10) == 0
 
 
