@@ -126,6 +126,26 @@ def test_a_stored_calibration_moves_the_quantiles_by_window_units(tmp_path: Path
         )
 
 
+def test_a_stored_shrinkage_draws_what_is_served_to_the_naive_forecast(tmp_path: Path) -> None:
+    config = configured(distribution="point")
+    network = untrained(config)
+    series = [np.sin(np.arange(30.0)) + np.arange(30) / 9]
+    found = {}
+    for share in (1.0, 0.5, 0.0):
+        content = Content("model", config, {"shrinkage": share}, network.state_dict())
+        write(tmp_path / str(share), content)
+        model = load_model(tmp_path / str(share))
+        assert isinstance(model, Forecaster)
+        found[share] = model.forecast(series, 6, [0.5])
+    assert np.abs(found[1.0].mean_bt - found[0.0].mean_bt).max() > 0.01
+    season = config.data.season_length
+    assert season is not None
+    assert np.array_equal(found[0.0].mean_bt[0], np.resize(series[0][-season:], 6))
+    for name in ("mean_bt", "quantiles_bqt"):
+        whole, half, none = (getattr(found[share], name) for share in (1.0, 0.5, 0.0))
+        np.testing.assert_allclose(half, (whole + none) / 2)
+
+
 def test_a_calibration_that_is_no_table_of_the_levels_is_refused(tmp_path: Path) -> None:
     config = configured()
     weights = untrained(config).state_dict()
