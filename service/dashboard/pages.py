@@ -29,7 +29,7 @@ POLICY = "; ".join(
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
 
-SECTIONS = (("/", "Overview"), ("/jobs", "Jobs"))
+SECTIONS = (("/", "Overview"), ("/jobs", "Jobs"), ("/models", "Models"))
 
 
 def render(request: Request, template: str, **context: Any) -> HTMLResponse:

@@ -38,6 +38,17 @@ document.addEventListener("click", (event) => {
       document.body.dispatchEvent(new CustomEvent("jobs"));
     });
   }
+  // Any other request of a button, with a body and a page to go to afterwards where it names them.
+  if (button?.dataset.request) {
+    button.closest("dialog")?.close();
+    press(button, async () => {
+      const { request, to, body, then } = button.dataset;
+      await call(to, { method: request, body: body === undefined ? undefined : JSON.parse(body) });
+      if (then) location.assign(then);
+      else document.body.dispatchEvent(new CustomEvent("jobs"));
+    });
+  }
+  if (button?.dataset.ask) document.getElementById(button.dataset.ask).showModal();
   if (button?.dataset.signOut) {
     const which = button.dataset.signOut === "current" ? "/current" : "";
     press(button, async () => {

@@ -1,0 +1,111 @@
+"""Promoting a model, rolling back, deleting it, and its files."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import MakePage, audit, fits
+from tests.browser.test_jobs import LOOKS
+from tests.e2e.running import ROOT, Running
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def api(stack: Running) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def verses(api: httpx.Client) -> str:
+    """A model with two versions, the second one in production."""
+    path = Path(ROOT, "docs", "examples", "verses.txt")
+    upload = api.post("/datasets", files={"file": path.read_bytes()}).raise_for_status()
+    body = {
+        "task": "text-generation",
+        "dataset": upload.json()["id"],
+        "model": "verses",
+        "preset": "small",
+        "training": {"max_steps": 3},
+    }
+    for _ in range(2):
+        job = api.post("/jobs", json=body).raise_for_status().json()["id"]
+        _await_success(api, job)
+    return "verses"
+
+
+def _await_success(api: httpx.Client, job: str) -> None:
+    deadline = time.monotonic() + 120
+    while (state := api.get(f"/jobs/{job}").raise_for_status().json()["state"]) != "succeeded":
+        assert state in ("queued", "running")
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_each_page_in_both_schemes_and_widths(
+    make_page: MakePage, verses: str, look: dict[str, object]
+) -> None:
+    page = make_page(**look)
+    for path, ready in (
+        ("/models", "Models"),
+        (f"/models/{verses}", verses),
+        ("/models/starter-english", "starter-english"),
+    ):
+        page.goto(path)
+        page.get_by_role("heading", name=ready, exact=True).wait_for()
+        audit(page)
+        fits(page)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    audit(page)
+
+
+def test_promote_and_roll_back(page: Page, verses: str) -> None:
+    page.goto(f"/models/{verses}")
+    production = page.locator("#aliases + ul")
+    expect(production).to_contain_text("production is version 2")
+    page.get_by_role("button", name="Promote version 1").click()
+    expect(production).to_contain_text("production is version 1")
+    page.get_by_role("button", name="Roll back production").click()
+    expect(production).to_contain_text("production is version 2")
+    newest = page.get_by_role("region", name="History of the aliases").locator("tbody tr").first
+    expect(newest).to_contain_text("rolled back")
+
+
+def test_an_alias_comes_and_goes(page: Page, verses: str) -> None:
+    page.goto(f"/models/{verses}?version=1")
+    page.get_by_label("Let the alias").fill("canary")
+    page.get_by_role("button", name="point at version 1").click()
+    remove = page.get_by_role("button", name="Remove canary")
+    remove.click()
+    expect(remove).to_have_count(0)
+
+
+def test_a_file_is_downloaded(page: Page, verses: str, api: httpx.Client) -> None:
+    """bad_inputs dashboard-24."""
+    page.goto(f"/models/{verses}?version=1")
+    with page.expect_download() as found:
+        page.get_by_role("link", name="manifest.json").click()
+    there = api.get(f"/models/{verses}/versions/1/files/manifest.json")
+    assert "attachment" in there.headers["content-disposition"]
+    assert found.value.path().read_bytes() == there.content
+
+
+def test_deleting_is_asked_about_first(page: Page, verses: str, api: httpx.Client) -> None:
+    """The last test of this module: its model is gone then."""
+    page.goto(f"/models/{verses}")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert api.get(f"/models/{verses}").status_code == 200
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("heading", name="Models").wait_for()
+    assert api.get(f"/models/{verses}").status_code == 404
