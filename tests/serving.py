@@ -193,7 +193,7 @@ def publish(
             format="text",
             size_bytes=1,
             sha256="d" * 64,
-            profile={},
+            profile={"rows": 1, "duplicates": 0, "tasks": []},
         )
         db.add(dataset)
         db.flush()

@@ -29,7 +29,7 @@ POLICY = "; ".join(
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
 
-SECTIONS = (("/", "Overview"), ("/jobs", "Jobs"), ("/models", "Models"))
+SECTIONS = (("/", "Overview"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
 
 
 def render(request: Request, template: str, **context: Any) -> HTMLResponse:

@@ -25,6 +25,32 @@ export async function call(path, { method = "GET", headers = {}, body } = {}) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** The server-sent events that a POST is answered with: {event, data}. Ends early with `stop`. */
+export async function* stream(path, body, stop) {
+  try {
+    const answer = await fetch(path, {
+      method: "POST",
+      headers: { Accept: "text/event-stream", "Content-Type": "application/json", "X-CSRF-Token": csrf },
+      body: JSON.stringify(body),
+      signal: stop,
+    });
+    if (answer.status === 401) toSignIn();
+    if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => null));
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      const blocks = (rest + piece.value).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const [, event, data] = /^event: (.*)\ndata: (.*)$/.exec(block) ?? [];
+        if (event) yield { event, data: JSON.parse(data) };
+      }
+    }
+  } catch (problem) {
+    if (!stop.aborted) throw problem;
+  }
+}
+
 export function toSignIn() {
   location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
 }

@@ -1,0 +1,83 @@
+// A text that is drawn token by token, each with the probability that the model gave it.
+
+import { stream } from "./api.js";
+import { percent, visible } from "./bars.js";
+import { fault } from "./fault.js";
+
+const at = (name) => document.getElementById(name);
+const form = at("try");
+const LIKELIEST = 5;
+let stop = new AbortController();
+let drawn = []; // {span, text, logprob, likeliest}
+let pointed = -1;
+
+function add({ text, logprob, likeliest }) {
+  const span = Object.assign(document.createElement("span"), { textContent: text });
+  if (logprob !== undefined) {
+    // From 0, at most as probable as 1 in 1,000, to 4, nearly certain.
+    span.dataset.likely = Math.max(0, Math.min(4, Math.floor(4 + (4 * logprob) / Math.log(1000) + 0.5)));
+    span.dataset.index = drawn.length;
+    drawn.push({ span, text, logprob, likeliest });
+  }
+  at("tokens").append(span);
+}
+
+function point(index) {
+  drawn[pointed]?.span.classList.remove("pointed");
+  pointed = Math.max(0, Math.min(drawn.length - 1, index));
+  const token = drawn[pointed];
+  if (token === undefined) return;
+  token.span.classList.add("pointed");
+  const others = token.likeliest.map(({ logprob }) => percent.format(Math.exp(logprob)));
+  at("token").textContent =
+    `${visible(token.text)}: ${percent.format(Math.exp(token.logprob))}. The likeliest here had ${others.join(", ")}.`;
+}
+
+at("tokens").addEventListener("pointerover", ({ target }) => {
+  if (target.dataset.index !== undefined) point(Number(target.dataset.index));
+});
+at("tokens").addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (by === undefined) return;
+  event.preventDefault();
+  point(pointed + by);
+});
+
+/** What the controls say; those that are empty are left to the service. */
+function sampling() {
+  const names = ["max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"];
+  const given = names.filter((name) => at(name).value !== "");
+  return Object.fromEntries(given.map((name) => [name, Number(at(name).value)]));
+}
+
+async function write() {
+  stop = new AbortController();
+  const prompt = at("text").value;
+  const body = { model: form.dataset.model, prompt, ...sampling(), stream: true, logprobs: LIKELIEST };
+  drawn = [];
+  pointed = -1;
+  at("token").textContent = "";
+  at("read").textContent = "Writing…";
+  at("tokens").replaceChildren(Object.assign(document.createElement("span"), { textContent: prompt, className: "prompt" }));
+  const began = performance.now();
+  let ended = "stopped";
+  for await (const { event, data } of stream("/api/v1/generations", body, stop.signal)) {
+    if (event === "token") add(data);
+    if (event === "error") throw new Error(data.detail);
+    if (event === "done") ended = { length: "as long as asked for", stop: "stopped by its text" }[data.choices[0].finish_reason] ?? "ended";
+  }
+  const seconds = (performance.now() - began) / 1000;
+  at("read").textContent = `${drawn.length} tokens in ${seconds.toFixed(1)} s, ${ended}.`;
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("[type=submit]");
+  button.disabled = true;
+  at("stop").disabled = false;
+  const well = await fault(form.querySelector(".fault"), write);
+  if (!well) at("read").textContent = "";
+  button.disabled = false;
+  at("stop").disabled = true;
+});
+at("stop").addEventListener("click", () => stop.abort());
