@@ -43,6 +43,7 @@ from service.auth.authenticator import Authenticator
 from service.auth.limiter import Limiter
 from service.dashboard import errors, model_pages, overview, sign_in, static_files, trying
 from service.dashboard import jobs as job_pages
+from service.dashboard import keys as key_pages
 from service.db.engine import Database, make_engine
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
@@ -98,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(openapi.router)
-    for pages in (overview, job_pages, model_pages, trying, sign_in, static_files):
+    for pages in (overview, job_pages, model_pages, trying, key_pages, sign_in, static_files):
         app.include_router(pages.router)
     # The last one added is the outermost.
     app.add_middleware(Direct, routes=app.routes)

@@ -29,7 +29,13 @@ POLICY = "; ".join(
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
 
-SECTIONS = (("/", "Overview"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
+SECTIONS = (
+    ("/", "Overview"),
+    ("/jobs", "Jobs"),
+    ("/models", "Models"),
+    ("/try", "Try it"),
+    ("/keys", "Keys"),
+)
 
 
 def render(request: Request, template: str, **context: Any) -> HTMLResponse:

@@ -1,0 +1,39 @@
+// Makes a key and shows it, once.
+
+import { call } from "./api.js";
+import { fault } from "./fault.js";
+
+const at = (name) => document.getElementById(name);
+const form = at("create");
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  fault(form.querySelector(".fault"), async () => {
+    const given = new FormData(form);
+    const scopes = given.getAll("scopes");
+    if (scopes.length === 0) throw new Error("Choose at least one thing that the key may do.");
+    const ends = given.get("expires_at");
+    const made = await call("/api/v1/keys", {
+      method: "POST",
+      body: { name: given.get("name"), scopes, expires_at: ends ? new Date(ends).toISOString() : null },
+    });
+    form.reset();
+    at("key").value = made.key;
+    at("copied").textContent = "";
+    at("made").hidden = false;
+    at("made").focus();
+    document.body.dispatchEvent(new CustomEvent("keys"));
+  });
+});
+
+at("key").addEventListener("focus", () => at("key").select());
+at("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(at("key").value);
+    at("copied").textContent = "Copied.";
+  } catch {
+    // Without HTTPS a browser has no clipboard for pages of another machine.
+    at("key").focus();
+    at("copied").textContent = "It is selected: copy it with your keyboard.";
+  }
+});
