@@ -5,14 +5,22 @@ at once and store a configuration that says all a trainer needs.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from rnn.classification.resolve import classification_parameters, resolve_classification
+from rnn.classification.resolve import (
+    classification_parameters,
+    classification_rows,
+    resolve_classification,
+)
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig, TaskConfig
 from rnn.errors import ConfigError
 from rnn.forecasting.resolve import resolve_forecasting
 from rnn.forecasting.sizes import forecasting_parameters
-from rnn.generation.resolve import generation_parameters, resolve_generation
+from rnn.generation.resolve import (
+    generation_parameters,
+    generation_tokens,
+    resolve_generation,
+)
 from rnn.presets import DeviceType, with_preset
 
 
@@ -54,6 +62,40 @@ def parameter_count(config: TaskConfig, profile: Mapping[str, Any]) -> int:
             return classification_parameters(config, len(profile["labels"]["counts"]))
         case GenerationConfig():
             return generation_parameters(config)
+
+
+class Workload(NamedTuple):
+    """What a training would do, as far as that is known before the data are read.
+
+    Attributes:
+        steps: optimizer steps at most; of texts in words or pieces of words, by their usual length.
+        multiplications: in one of them, in proportion: timesteps of a batch times weights, without
+            the vectors that a classifier looks up.
+    """
+
+    steps: int
+    multiplications: int
+
+
+def workload(config: TaskConfig, profile: Mapping[str, Any]) -> Workload:
+    """Of a resolved configuration."""
+    training, parameters = config.training, parameter_count(config, profile)
+    match config:
+        case ForecastingConfig():
+            per_epoch = config.training.windows_per_epoch or training.batch_size
+            timesteps = (config.data.context_length or 0) + (config.data.horizon or 0)
+        case ClassificationConfig():
+            per_epoch = classification_rows(config, profile["labels"])
+            timesteps = min(config.data.max_tokens, profile["labels"]["median_tokens"])
+            parameters -= config.data.vocabulary_size * config.architecture.embedding_size
+        case GenerationConfig():
+            timesteps = config.training.bptt_length
+            per_epoch = -(-generation_tokens(config, profile["text"]) // timesteps)
+    steps = (training.max_epochs or 1) * -(-per_epoch // training.batch_size)
+    return Workload(
+        min(steps, training.max_steps or steps),
+        training.batch_size * max(1, timesteps) * parameters,
+    )
 
 
 def _part(profile: Mapping[str, Any], name: str, task: str) -> Mapping[str, Any]:

@@ -41,7 +41,16 @@ from service.api.served import follow_model_news
 from service.artifacts.store import ArtifactStore
 from service.auth.authenticator import Authenticator
 from service.auth.limiter import Limiter
-from service.dashboard import errors, model_pages, overview, sign_in, static_files, trying
+from service.dashboard import datasets as dataset_pages
+from service.dashboard import (
+    errors,
+    model_pages,
+    new_job,
+    overview,
+    sign_in,
+    static_files,
+    trying,
+)
 from service.dashboard import jobs as job_pages
 from service.dashboard import keys as key_pages
 from service.db.engine import Database, make_engine
@@ -74,6 +83,19 @@ ROUTERS = (
     changes,
 )
 
+# A name in a path stands after the paths that it would hide.
+PAGES = (
+    overview,
+    dataset_pages,
+    new_job,
+    job_pages,
+    model_pages,
+    trying,
+    key_pages,
+    sign_in,
+    static_files,
+)
+
 FILES_AT_ONCE = 2  # more would only fight for the interpreter with everything else
 
 
@@ -99,7 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(openapi.router)
-    for pages in (overview, job_pages, model_pages, trying, key_pages, sign_in, static_files):
+    for pages in PAGES:
         app.include_router(pages.router)
     # The last one added is the outermost.
     app.add_middleware(Direct, routes=app.routes)

@@ -21,16 +21,11 @@ def resolve_classification(
         raise DataTooSmallError(
             f"text-classification needs at least 2 labels; the data set has {len(counts)}"
         )
-    total = sum(counts.values())
-    splits: Mapping[str, int] = labels.get("splits") or {"train": total}
-    training_rows = splits.get("train", 0)
-    if not splits.get("validation"):
-        held_out = max(1, int(training_rows * config.data.validation_fraction))
-        training_rows -= held_out
+    training_rows = classification_rows(config, labels)
     if training_rows < 2:
         raise DataTooSmallError(
             f"text-classification needs at least 2 training texts beside the held-out ones; "
-            f"{max(0, training_rows)} of {total} are left"
+            f"{max(0, training_rows)} of {sum(counts.values())} are left"
         )
     batch_size = fitting_batch_size(config.training, training_rows, "training texts")
     steps_per_epoch = -(-training_rows // batch_size)
@@ -45,6 +40,15 @@ def resolve_classification(
         }
     )
     return config.model_copy(update={"training": training})
+
+
+def classification_rows(config: ClassificationConfig, labels: Mapping[str, Any]) -> int:
+    """Texts to learn from, but for what rounding each label's held-out share changes."""
+    splits: Mapping[str, int] = labels.get("splits") or {"train": sum(labels["counts"].values())}
+    rows = splits.get("train", 0)
+    if splits.get("validation"):
+        return rows
+    return rows - max(1, int(rows * config.data.validation_fraction))
 
 
 def classification_parameters(config: ClassificationConfig, labels: int) -> int:

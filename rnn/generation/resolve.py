@@ -31,7 +31,7 @@ def resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> Gen
             f"{training_bytes} and {held_out}"
         )
     training = config.training
-    tokens = max(2, training_bytes // USUAL_BYTES[config.data.tokenizer])
+    tokens = generation_tokens(config, text)
     fewest_tokens = max(2, training_bytes // _MOST_BYTES[config.data.tokenizer])
     bptt_length, batch_size = training.bptt_length, training.batch_size
     if bptt_length + 1 > tokens:
@@ -66,6 +66,11 @@ def resolve_generation(config: GenerationConfig, text: Mapping[str, Any]) -> Gen
             )
         }
     )
+
+
+def generation_tokens(config: GenerationConfig, text: Mapping[str, Any]) -> int:
+    """Tokens to learn from, by the bytes that one usually stands for; of bytes, exactly."""
+    return max(2, _parts(config, text)[0] // USUAL_BYTES[config.data.tokenizer])
 
 
 def _parts(config: GenerationConfig, text: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
@@ -140,14 +140,17 @@ def read_preview(
     dataset_id: UUID,
     subject: Annotated[Subject, requires(Scope.DATASETS_READ)],
     services: ServicesDep,
+    rows: Annotated[
+        int | None, Query(ge=1, le=1_000, description="At most; null: as the server is set.")
+    ] = None,
 ) -> DatasetPreview:
     """The first rows."""
     with services.database.transaction() as db:
         dataset = get_dataset(db, subject.workspace_id, dataset_id)
     path = services.artifacts.dataset_path(dataset.sha256)
-    rows = preview(path, dataset.profile, services.settings.preview_rows)
+    first = preview(path, dataset.profile, rows or services.settings.preview_rows)
     columns = [column["name"] for column in dataset.profile["columns"]] or ["text"]
-    return DatasetPreview(columns=columns, rows=rows)
+    return DatasetPreview(columns=columns, rows=first)
 
 
 @router.delete("/{dataset_id}", status_code=204)

@@ -17,6 +17,7 @@ from service.api.schemas.jobs import (
     CheckpointView,
     EventList,
     EventView,
+    JobEstimate,
     JobRetry,
     JobView,
     LogView,
@@ -24,6 +25,7 @@ from service.api.schemas.jobs import (
 from service.auth.subjects import Scope, Subject
 from service.errors import NotFoundError
 from service.jobs import store
+from service.jobs.estimate import estimate
 from service.jobs.kinds import JobKind
 from service.jobs.logs import log_path
 from service.jobs.quotas import default_quota
@@ -64,6 +66,28 @@ def submit_job(
     return view
 
 
+@router.post("/estimate")
+def estimate_job(
+    body: JobRequest,
+    subject: Annotated[Subject, requires(Scope.JOBS_READ, Scope.DATASETS_READ)],
+    services: ServicesDep,
+) -> JobEstimate:
+    """What a request to `POST /jobs` would train and take, and every error that it would get for
+    its choices; nothing is queued."""
+    workspace_id, settings = subject.workspace_id, services.settings
+    prepared = prepare(services.database, services.artifacts, settings, workspace_id, body)
+    with services.database.transaction() as db:
+        found = estimate(db, workspace_id, prepared)
+    return JobEstimate(
+        config=prepared.config.model_dump(mode="json"),
+        queue=prepared.queue,
+        parameters=prepared.parameters,
+        memory_bytes=found.memory_bytes,
+        steps=found.steps,
+        seconds=found.seconds,
+    )
+
+
 @router.get("")
 def list_jobs(
     subject: Reader,
@@ -73,11 +97,19 @@ def list_jobs(
     task: Annotated[TaskName | None, Query()] = None,
     kind: Annotated[JobKind, Query()] = JobKind.TRAINING,
     sweep: Annotated[UUID | None, Query(description="Only the trials of this one.")] = None,
+    dataset: Annotated[UUID | None, Query(description="Only those that read this one.")] = None,
 ) -> Page[JobView]:
     """The workspace's jobs of a kind, newest first."""
     with services.database.transaction() as db:
         rows, has_more = store.list_jobs(
-            db, subject.workspace_id, page, state=state, task=task, kind=kind, sweep_id=sweep
+            db,
+            subject.workspace_id,
+            page,
+            state=state,
+            task=task,
+            kind=kind,
+            sweep_id=sweep,
+            dataset_id=dataset,
         )
         return Page(data=job_views(db, services, rows), has_more=has_more)
 

@@ -31,6 +31,7 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "sam
 
 SECTIONS = (
     ("/", "Overview"),
+    ("/datasets", "Data sets"),
     ("/jobs", "Jobs"),
     ("/models", "Models"),
     ("/try", "Try it"),
@@ -83,7 +84,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(asset=asset, sections=SECTIONS)
-    made.filters.update(count=count, duration=duration, figure=figure, instant=instant)
+    made.filters.update(count=count, duration=duration, figure=figure, instant=instant, size=size)
     return made
 
 
@@ -118,6 +119,18 @@ def figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     return "–" if value is None else str(value)
+
+
+def size(bytes_: int) -> str:
+    """512 B, 1.4 kB, 20 MB."""
+    if bytes_ < 1_000:
+        return f"{bytes_} B"
+    value, units = float(bytes_), ["kB", "MB", "GB", "TB"]
+    while units:
+        value, unit = value / 1_000, units.pop(0)
+        if value < 999.5:
+            break
+    return f"{value:.3g} {unit}"
 
 
 def instant(value: datetime) -> str:

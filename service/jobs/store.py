@@ -134,6 +134,7 @@ def list_jobs(
     task: str | None,
     kind: JobKind = JobKind.TRAINING,
     sweep_id: UUID | None = None,
+    dataset_id: UUID | None = None,
 ) -> tuple[Sequence[JobRow], bool]:
     """The page, newest first, and whether there are older jobs of the kind."""
     conditions = [Job.kind == kind]
@@ -143,6 +144,8 @@ def list_jobs(
         conditions.append(Job.task == task)
     if sweep_id is not None:
         conditions.append(Job.sweep_id == sweep_id)
+    if dataset_id is not None:
+        conditions.append(Job.dataset_id == dataset_id)
     jobs, has_more = read_page(db, Job, Job.workspace_id == workspace_id, page, *conditions)
     return _rows(db, jobs), has_more
 

@@ -19,7 +19,7 @@ from rnn.config import (
     TaskName,
 )
 from rnn.inherit import inherit
-from rnn.resolve import parameter_count, resolve
+from rnn.resolve import Workload, parameter_count, resolve, workload
 from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope, Subject
 from service.datasets.aliases import find_dataset
@@ -56,6 +56,16 @@ class Prepared(NamedTuple):
     config: TaskConfig
     base: BaseRecord | None
     queue: str
+    parameters: int  # as `rnn.resolve.parameter_count` has it
+    workload: Workload
+
+
+class Filled(NamedTuple):
+    """A configuration that leaves nothing open, and what it comes to on its data."""
+
+    config: TaskConfig
+    parameters: int
+    workload: Workload
 
 
 def require_scopes(subject: Subject, request: QueueFields) -> None:
@@ -82,7 +92,7 @@ def prepare(
         if request.base_model is not None:
             base = find_base(db, workspace_id, request.base_model, request.task)
         queue = choose_queue(db, request.device, live_seconds=settings.lease_seconds)
-    config = fill_in(
+    filled = fill_in(
         config_of(request),
         dataset,
         artifacts.dataset_path(dataset.sha256),
@@ -90,7 +100,7 @@ def prepare(
         max_parameters=settings.max_parameters,
         base=base.config if base else None,
     )
-    return Prepared(dataset.id, config, base.record if base else None, queue)
+    return Prepared(dataset.id, filled.config, base.record if base else None, queue, *filled[1:])
 
 
 def enqueue(
@@ -141,7 +151,7 @@ def fill_in(
     max_parameters: int,
     base: TaskConfig | None = None,
     fit: FitProfile = fit_profile,
-) -> TaskConfig:
+) -> Filled:
     """The configuration with every choice that depends on the data, or on the network that the
     training starts from, made.
 
@@ -165,7 +175,7 @@ def fill_in(
             f"makes {parameters:,} weights, and {max_parameters:,} are allowed",
         )
         raise ValidationError("The network is larger than this server allows.", faults=[fault])
-    return resolved
+    return Filled(resolved, parameters, workload(resolved, profile))
 
 
 def default_model_name(dataset_name: str, task: str, *, taken: bool) -> str:

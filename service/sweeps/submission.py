@@ -64,7 +64,7 @@ def submit_sweep(
             max_parameters=settings.max_parameters,
             base=base.config if base else None,
             fit=fit,
-        )
+        ).config
 
     try:
         resolve(job)

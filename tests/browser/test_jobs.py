@@ -181,6 +181,7 @@ def test_by_keyboard_alone(page: Page, api: httpx.Client, dataset: str) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Jobs", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Jobs").wait_for()

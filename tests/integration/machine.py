@@ -91,7 +91,7 @@ class Machine:
                 queue="cpu",
                 max_parameters=10**9,
                 base=base.config if base else None,
-            )
+            ).config
             changes = {"base": base.record if base else None, **changes}
             job = make_job(db, dataset, config=resolved.model_dump(mode="json"), **changes)
             return job.id

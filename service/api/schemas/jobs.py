@@ -101,6 +101,26 @@ class JobView(WorkView):
     )
 
 
+class JobEstimate(View):
+    """What a job would be and take; nothing was queued."""
+
+    config: dict[str, Any] = Field(description="Resolved: what would be trained.")
+    queue: str
+    parameters: int = Field(
+        description="Weights of the network; for text-classification at most, as its vocabulary is "
+        "only known once the texts are read."
+    )
+    memory_bytes: int = Field(
+        description="Of the weights, their gradients and what the optimizer keeps of each. What a "
+        "batch needs comes on top, and is not known."
+    )
+    steps: int = Field(description="Optimizer steps at most.")
+    seconds: float | None = Field(
+        description="For all of these steps, in proportion to weights and timesteps, at the rate "
+        "of the last jobs of the task in the same queue; null where there were none."
+    )
+
+
 class EventView(View):
     seq: int
     type: Literal["state", "metrics", "checkpoint", "message", "alert"]
