@@ -18,7 +18,7 @@ REQUESTS: dict[TaskName, type[JobFields]] = {
     "text-classification": ClassificationJob,
     "text-generation": GenerationJob,
 }
-PARTS = ("architecture", "training", "data")
+PARTS = ("architecture", "training", "data", "serving")
 CHOSEN_ABOVE = {"task", "dataset"}
 
 

@@ -74,7 +74,7 @@ def choices(job: JobView) -> dict[str, Any]:
     if job.metadata:
         found["metadata"] = job.metadata
     for part in PARTS:
-        for name, value in job.config[part].items():
+        for name, value in job.config.get(part, {}).items():  # an old job has fewer
             found[f"{part}.{name}"] = value
             if isinstance(value, dict):
                 found |= {f"{part}.{name}.{inner}": each for inner, each in value.items()}

@@ -46,7 +46,7 @@ def test_the_form_has_every_choice_once(task: TaskName) -> None:
     assert len(paths) == len(set(paths))
     request = JOB_REQUESTS.validate_python({"task": task, "dataset": "alias"})
     wanted = {name for name in type(request).model_fields if name not in ("task", "dataset")}
-    for part in ("architecture", "training", "data"):
+    for part in ("architecture", "training", "data", "serving"):
         wanted.remove(part)
         wanted |= {f"{part}.{name}" for name in type(getattr(request, part)).model_fields}
     assert wanted <= set(paths)
