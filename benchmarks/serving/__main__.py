@@ -82,10 +82,12 @@ def _measure(options: argparse.Namespace, kept: Kept, python: Path | None) -> No
             service = stack.enter_context(
                 own_service(workers=1, REPRISE_INFERENCE_THREADS=str(options.threads), **LIMITS)
             )
+        models = folder / "models"
+        precisions = trained(service, options.data, tasks, models)
         bench = Bench(
             service,
             options.data,
-            folder / "models",
+            models,
             folder / "weights",
             python,
             options.peers,
@@ -93,10 +95,10 @@ def _measure(options: argparse.Namespace, kept: Kept, python: Path | None) -> No
             options.seconds,
             options.warm_up,
             options.repeats,
+            precisions,
             options.server_cores,
             options.load_cores,
         )
-        trained(service, options.data, tasks, bench.models)
         for task in tasks:
             written_for_peers(bench.models, task, bench.weights)
         watch.settle(service.pid)

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from benchmarks.serving.candidates import (
     serving,
 )
 from benchmarks.serving.load import Asked, Result, fire
+from benchmarks.serving.networks import chosen_name
 from benchmarks.serving.rows import Row
 from benchmarks.serving.watch import so_far, tree_seconds
 
+CHOSEN = "chosen"  # the service again, with the networks in the precision that it chose
 CHECKED = 8  # requests whose answers must be ours before anything is timed
 
 
@@ -37,6 +39,7 @@ class Bench:
         weights: the same for peers.
         python: of the peers; None: none are wanted.
         seconds, warm_up_seconds: of each cell.
+        precisions: those that the product chose, by task.
         load: the largest share of a core that the load generator took so far.
     """
 
@@ -50,6 +53,7 @@ class Bench:
     seconds: float
     warm_up_seconds: float
     repeats: int
+    precisions: Mapping[str, str]
     server_cores: tuple[int, ...] = ()
     load_cores: tuple[int, ...] = ()
     load: float = 0.0
@@ -102,6 +106,10 @@ class Cell:
     items: int = 1
     tokens: int = 0
     fresh: str = ""
+
+    def chosen(self, task: str) -> "Cell":
+        """Asks the model whose precision the product chose."""
+        return replace(self, ours=[{**body, "model": chosen_name(task)} for body in self.ours])
 
     def measured(self, bench: Bench, endpoint: Endpoint, *, own: bool) -> Result:
         bodies = self.ours if own else self.theirs
@@ -182,10 +190,16 @@ def side_by_side(
     for answer in wanted:
         answer.raise_for_status()
     out: set[str] = set()
-    for name, turn in in_turns([OURS, *_peers_of(bench, task)], bench.repeats):
+    chosen = [CHOSEN] if bench.precisions[task] != "float32" else []
+    for name, turn in in_turns([OURS, *chosen, *_peers_of(bench, task)], bench.repeats):
         if name == OURS:
             for cell in cells:
                 _measure(bench, table, cell, own, OURS)
+            continue
+        if name == CHOSEN:
+            title = f"{OURS}, {bench.precisions[task]} as it chose"
+            for cell in cells:
+                _measure(bench, table, cell.chosen(task), own, title)
             continue
         peer = PEERS[name]
         if name in out:
@@ -239,7 +253,7 @@ def _check(
 
 
 def _measure(bench: Bench, table: Table, cell: Cell, endpoint: Endpoint, title: str) -> None:
-    result = cell.measured(bench, endpoint, own=title == OURS)
+    result = cell.measured(bench, endpoint, own=title.startswith(OURS))
     table.add(cell.work, title, cell.figures(result), of_errors(result))
 
 

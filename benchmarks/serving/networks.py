@@ -58,16 +58,17 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(service: Service, data: Path, tasks: list[str], folder: Path) -> None:
-    """Publishes a model of each task under the task's name, and leaves its files in a folder of
-    that name."""
+def trained(service: Service, data: Path, tasks: list[str], folder: Path) -> dict[str, str]:
+    """Publishes a model of each task under the task's name, in float32 as all peers compute, and
+    leaves its files in a folder of that name; then the same again, under `chosen_name`, in the
+    precision that the product chooses, which is returned by task."""
+    precisions = {}
     for task in tasks:
+        dataset = service.upload(*_upload(task, data))
+        chosen = {**CHOICES[task], "device": "cpu"}
+        kind = chosen.pop("task")
         run = Run(task)
-        chosen = {**CHOICES[task]}
-        name, content = _upload(task, data)
-        service.train(
-            run, service.upload(name, content), chosen.pop("task"), device="cpu", **chosen
-        )
+        service.train(run, dataset, kind, serving={"precision": "float32"}, **chosen)
         model = folder / task
         model.mkdir(parents=True)
         path = f"/models/{run.job['model']}/versions/{run.job['version']}"
@@ -75,6 +76,16 @@ def trained(service: Service, data: Path, tasks: list[str], folder: Path) -> Non
             answer = service.http.get(f"{path}/files/{file['name']}")
             answer.raise_for_status()
             (model / file["name"]).write_bytes(answer.content)
+        run = Run(chosen_name(task))
+        service.train(run, dataset, kind, **chosen)
+        path = f"/models/{run.job['model']}/versions/{run.job['version']}"
+        precisions[task] = service.http.get(path).json()["serving"]["precision"]
+    return precisions
+
+
+def chosen_name(task: str) -> str:
+    """Of the model whose precision the product chose."""
+    return f"{task}-chosen"
 
 
 def _upload(task: str, data: Path) -> tuple[str, bytes]:
