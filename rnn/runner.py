@@ -3,6 +3,7 @@
 All three take the same calls and give the same answers, to the precision asked for.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -18,6 +19,11 @@ from rnn.state import HiddenState
 from rnn.stepper import Stepper
 
 _SEGMENT = 1024  # bounds the memory of a long prompt's outputs
+
+
+def joined(answers: list[tuple[Tensor, HiddenState]]) -> tuple[Tensor, HiddenState]:
+    """Answers of one row or more each, as those of one batch."""
+    return torch.cat([y for y, _ in answers]), HiddenState.cat([end for _, end in answers])
 
 
 class Runner(Protocol):
@@ -36,8 +42,9 @@ class Runner(Protocol):
         where there is no output layer, and the state after it."""
         ...
 
-    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
-        """Scores [V] after the last of one row's tokens [T], and the state after it."""
+    def prefill(self, rows: Sequence[Tensor], state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """Scores [B, V] after the last of each row's own tokens [T], at least one, and the state
+        after it. Where there is an output layer alone."""
         ...
 
     def sequences(
@@ -76,12 +83,14 @@ class TorchRunner:
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         return self._stepper.step(x.to(self._device), state)
 
-    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+    def prefill(self, rows: Sequence[Tensor], state: HiddenState) -> tuple[Tensor, HiddenState]:
+        return joined([self._read(tokens, state.row(i)) for i, tokens in enumerate(rows)])
+
+    def _read(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         read = tokens[:-1]
         for start in range(0, len(read), _SEGMENT):
             _, state = self.sequences(read[None, start : start + _SEGMENT], state=state)
-        logits_bv, state = self.step(tokens[-1:], state)
-        return logits_bv[0], state
+        return self.step(tokens[-1:], state)
 
     def sequences(
         self,
@@ -124,7 +133,7 @@ class RowsAlone(TorchRunner):
             super(RowsAlone, self).step(x[rows], state.select(rows))
             for rows in torch.split(torch.arange(len(x)), self._rows)
         ]
-        return _joined(answers)
+        return joined(answers)
 
     def sequences(
         self,
@@ -145,11 +154,7 @@ class RowsAlone(TorchRunner):
             for row, length in enumerate(lengths)
         ]
         padded = [(functional.pad(y, (0, 0, 0, timesteps - y.shape[1])), end) for y, end in answers]
-        return _joined(padded)
-
-
-def _joined(answers: list[tuple[Tensor, HiddenState]]) -> tuple[Tensor, HiddenState]:
-    return torch.cat([y for y, _ in answers]), HiddenState.cat([end for _, end in answers])
+        return joined(padded)
 
 
 def make_runner(

@@ -14,7 +14,7 @@ from rnn.errors import InputMismatchError
 from rnn.generation.network import GenerationNetwork
 from rnn.kernels.library import Precision
 from rnn.rows import row_by_row
-from rnn.runner import make_runner
+from rnn.runner import joined, make_runner
 from rnn.state import HiddenState
 from rnn.tokenizers import ByteTokenizer, TextDecoder, TextTokenizer
 
@@ -84,20 +84,37 @@ class Generator:
             tokens: at least one.
             state: of one row.
         """
-        if not tokens:
-            raise InputMismatchError("a prompt needs at least one token")
-        for token in tokens:
-            if not 0 <= token < self.vocabulary_size:
-                raise InputMismatchError(
-                    f"token {token} is not between 0 and {self.vocabulary_size - 1}"
-                )
-        tokens_t = torch.tensor(tokens)
-        if self._output is not None:
-            return self._runner.prefill(tokens_t, state)
-        if len(tokens) > 1:
-            _, state = self._runner.sequences(tokens_t[None, :-1], state=state)
-        scores_bv, state = self.step(tokens_t[-1:], state)
+        scores_bv, state = self.prefill_rows([tokens], state)
         return scores_bv[0], state
+
+    @torch.inference_mode()
+    def prefill_rows(
+        self, rows: Sequence[Sequence[int]], state: HiddenState
+    ) -> tuple[Tensor, HiddenState]:
+        """Scores [B, V] after the last of each row's tokens, and the states with all of them read:
+        for each row what `prefill` says, to the last bit.
+
+        Args:
+            rows: of at least one token each.
+            state: as many rows.
+        """
+        for tokens in rows:
+            if not tokens:
+                raise InputMismatchError("a prompt needs at least one token")
+            for token in tokens:
+                if not 0 <= token < self.vocabulary_size:
+                    raise InputMismatchError(
+                        f"token {token} is not between 0 and {self.vocabulary_size - 1}"
+                    )
+        prompts = [torch.tensor(tokens) for tokens in rows]
+        if self._output is not None:
+            return self._runner.prefill(prompts, state)
+        return joined([self._read(tokens, state.row(row)) for row, tokens in enumerate(prompts)])
+
+    def _read(self, tokens_t: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
+        if len(tokens_t) > 1:
+            _, state = self._runner.sequences(tokens_t[None, :-1], state=state)
+        return self.step(tokens_t[-1:], state)
 
     @torch.inference_mode()
     def step(self, tokens_b: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:

@@ -6,7 +6,7 @@ GPU.
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,12 +126,17 @@ class CudaNetwork:
         return torch.cat(results), HiddenState.cat(ends), torch.cat(drawn, dim=1)
 
     @torch.inference_mode()
-    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
-        """The scores [V] after the last of the tokens [T], of one row, and the state after it."""
+    def prefill(self, rows: Sequence[Tensor], state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """The scores [B, V] after the last of each row's tokens [T], and the state after it."""
+        answers = [self._prompt(tokens, state.row(row)) for row, tokens in enumerate(rows)]
+        logits_bv = torch.cat([logits_bv for logits_bv, _ in answers])
+        return logits_bv, HiddenState.cat([end for _, end in answers])
+
+    def _prompt(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         assert self._output is not None
         for start in range(0, len(tokens), _SEGMENT):
             y_bth, state = self.sequences(tokens[None, start : start + _SEGMENT], state=state)
-        return self._output(y_bth[:, -1])[0], state
+        return self._output(y_bth[:, -1]), state
 
     @torch.inference_mode()
     def sequences(

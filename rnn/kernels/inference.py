@@ -6,10 +6,12 @@ as torch would use in the calling thread, and allocate nothing but what they ret
 """
 
 import weakref
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from rnn.cells import CellWeights
 from rnn.errors import InputMismatchError
@@ -178,11 +180,15 @@ class NativeNetwork:
         )
         return result, end, drawn
 
-    def prefill(self, tokens: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
-        """The scores [V] after the last of the tokens [T], of one row, and the state after it."""
-        logits_bv = torch.empty(1, self._outputs)
-        end = self._read(tokens[None], None, state, None, logits_bv)
-        return logits_bv[0], end
+    def prefill(self, rows: Sequence[Tensor], state: HiddenState) -> tuple[Tensor, HiddenState]:
+        """The scores [B, V] after the last of each row's tokens [T], and the state after it: the
+        same bits whoever is read beside a row."""
+        logits_bv = torch.empty(len(rows), self._outputs)
+        lengths_b = torch.tensor([len(tokens) for tokens in rows])
+        end = self._read(
+            pad_sequence(list(rows), batch_first=True), lengths_b, state, None, logits_bv
+        )
+        return logits_bv, end
 
     def sequences(
         self,

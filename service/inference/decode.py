@@ -46,6 +46,11 @@ class _Prompt:
     def complete(self) -> bool:
         return self.read == len(self.tokens)
 
+    @property
+    def missing(self) -> Prefix:
+        """The next one to be read to its end."""
+        return next(prefix for prefix in self.prefixes if prefix.tokens > self.read)
+
 
 @dataclass(eq=False)
 class _Batch:
@@ -174,37 +179,63 @@ class Decoder:
         return tokens
 
     def _read_prompts(self) -> None:
+        """Pieces of many prompts at once: a batch takes little longer than one of them."""
         budget = PREFILL_TOKENS
         while self._prompts and budget > 0:
-            prompt = self._prompts[0]
-            before = prompt.read - prompt.cached
-            try:
-                self._read_on(prompt)
-                if prompt.complete:
+            together = self._next_to_read(budget)
+            budget -= sum(prompt.missing.tokens - prompt.read for prompt in together)
+            self._read_on(together)
+            for prompt in [prompt for prompt in self._prompts if prompt.complete]:
+                self._prompts.remove(prompt)
+                try:
                     self._begin(prompt)
-            except Exception as error:
-                self._fail(prompt.generation, error)
-                self._prompts.popleft()
-                continue
-            budget -= prompt.read - prompt.cached - before
-            if prompt.complete:
-                self._prompts.popleft()
+                except Exception as error:
+                    self._fail(prompt.generation, error)
+            self._prompts = deque(p for p in self._prompts if not p.generation.cancelled)
 
-    def _read_on(self, prompt: _Prompt) -> None:
-        """Up to the end of one more prefix, at first after the longest that was read before."""
-        model = prompt.generation.model
-        if not prompt.read:
-            found = self._cache.longest(model, prompt.prefixes)
-            if found:
-                prefix, prompt.snapshot = found
-                prompt.read = prompt.cached = prefix.tokens
-        if not prompt.complete:
-            prefix = next(prefix for prefix in prompt.prefixes if prefix.tokens > prompt.read)
-            state = prompt.snapshot.state if prompt.snapshot else model.initial_state(1)
-            piece = prompt.tokens[prompt.read : prefix.tokens]
-            prompt.snapshot = Snapshot(*model.prefill(piece, state))
-            prompt.read = prefix.tokens
-            self._cache.store(model, prefix, prompt.snapshot)
+    def _next_to_read(self, budget: int) -> list[_Prompt]:
+        """In the order of arrival, of the first one's network. Who goes on as another one of them
+        waits for what is kept of that."""
+        together: list[_Prompt] = []
+        keys: set[bytes] = set()
+        for prompt in self._prompts:
+            if budget <= 0:
+                break
+            model = prompt.generation.model
+            if model is not self._prompts[0].generation.model:
+                continue
+            if prompt.read == prompt.cached:  # it has read nothing itself
+                found = self._cache.longest(model, prompt.prefixes)
+                if found is not None:
+                    prefix, prompt.snapshot = found
+                    prompt.read = prompt.cached = prefix.tokens
+            if prompt.complete or (self._cache.keeps and prompt.missing.key in keys):
+                continue
+            keys.add(prompt.missing.key)
+            together.append(prompt)
+            budget -= prompt.missing.tokens - prompt.read
+        return together
+
+    def _read_on(self, together: list[_Prompt]) -> None:
+        """Each up to the end of one more prefix."""
+        if not together:
+            return
+        model = together[0].generation.model
+        try:
+            pieces = [prompt.tokens[prompt.read : prompt.missing.tokens] for prompt in together]
+            states = [
+                prompt.snapshot.state if prompt.snapshot else model.initial_state(1)
+                for prompt in together
+            ]
+            logits_bv, state = model.prefill_rows(pieces, HiddenState.cat(states))
+            for row, prompt in enumerate(together):
+                # Copies, so that what is kept of one does not keep the others.
+                prompt.snapshot = Snapshot(logits_bv[row].clone(), state.row(row))
+                self._cache.store(model, prompt.missing, prompt.snapshot)
+                prompt.read = prompt.missing.tokens
+        except Exception as error:
+            for prompt in together:
+                self._fail(prompt.generation, error)
 
     def _begin(self, prompt: _Prompt) -> None:
         """Draws the first token of each text; those that go on join their network's batch. Beams

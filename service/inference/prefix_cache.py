@@ -89,6 +89,11 @@ class PrefixCache:
         self._uses = 0
 
     @property
+    def keeps(self) -> bool:
+        """Whether there is room for anything at all."""
+        return self._max_bytes > 0
+
+    @property
     def size_bytes(self) -> int:
         return sum(network.size_bytes for network in list(self._networks.values()))
 

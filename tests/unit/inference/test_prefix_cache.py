@@ -178,19 +178,19 @@ def test_equal_prompts_that_come_together_are_read_once(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = []
-    prefill = Generator.prefill
+    prefill = Generator.prefill_rows
 
-    def counted(model: Generator, tokens: list[int], state: HiddenState) -> Any:
-        lengths.append(len(tokens))
-        return prefill(model, tokens, state)
+    def counted(model: Generator, rows: list[list[int]], state: HiddenState) -> Any:
+        lengths.append([len(tokens) for tokens in rows])
+        return prefill(model, rows, state)
 
-    monkeypatch.setattr(Generator, "prefill", counted)
+    monkeypatch.setattr(Generator, "prefill_rows", counted)
     caller = Caller(prefix_cache_bytes=2**20)
     prompt = "x" * 600
     together = [caller.add(GenerationRequest(prompt, 3, seed=i), generator) for i in range(5)]
     longer = caller.add(GenerationRequest(prompt + "yy", 3), generator)
     caller.finish()
-    assert lengths == [256, 256, 88, 90]
+    assert lengths == [[256], [256], [88, 90]]
     assert [caller.events[one][0] for one in together] == [
         PromptRead(600, 0),
         *[PromptRead(600, 600)] * 4,

@@ -75,10 +75,10 @@ def test_prefill_equals_steps_and_can_go_on_from_a_state(
     state = stack.initial_state(2)
     for token in tokens:
         logits_bv, state = runner.step(torch.stack([token, token]), state)
-    whole_v, whole = runner.prefill(tokens, stack.initial_state(1))
-    _, half = runner.prefill(tokens[:7], stack.initial_state(1))
-    parts_v, _ = runner.prefill(tokens[7:], half)
-    torch.testing.assert_close(whole_v, logits_bv[1], **CLOSE)
+    whole_v, whole = runner.prefill([tokens], stack.initial_state(1))
+    _, half = runner.prefill([tokens[:7]], stack.initial_state(1))
+    parts_v, _ = runner.prefill([tokens[7:]], half)
+    torch.testing.assert_close(whole_v[0], logits_bv[1], **CLOSE)
     torch.testing.assert_close(parts_v, whole_v, **CLOSE)
     assert_same_state(whole, state.row(1), **CLOSE)
 

@@ -263,10 +263,10 @@ def test_prefill_is_steps(cell: CellName, device: str, monkeypatch: pytest.Monke
     monkeypatch.setattr("rnn.kernels.cuda._SEGMENT", 4)
     parts = Parts(cell, device)
     network, given, state = parts.network(), tokens(11), parts.state(1)
-    logits_v, end = network.prefill(given, state)
+    logits_bv, end = network.prefill([given], state)
     for token in given:
         exact_bv, state = parts.reference_scores(token[None], state)
-    assert_close(logits_v, exact_bv[0])
+    assert_close(logits_bv, exact_bv)
     assert_same_state(end, state)
     stepped_bv, _ = network.step(given[:1], end)  # and steps go on from there
     exact_bv, _ = parts.reference_scores(given[:1], state)
@@ -294,14 +294,14 @@ def test_bfloat16_is_near(cell: CellName, device: str) -> None:
         exact_bv, exact = parts.reference_scores(tokens(4, seed=timestep), exact)
     assert_close(logits_bv, exact_bv, 0.1)
     given = tokens(8)
-    logits_v, end = network.prefill(given, parts.state(1))
+    logits_bv, end = network.prefill([given], parts.state(1))
     exact = parts.state(1)
     for token in given:
         exact_bv, exact = parts.reference_scores(token[None], exact)
-    assert_close(logits_v, exact_bv[0], 0.1)
+    assert_close(logits_bv, exact_bv, 0.1)
     assert end.hidden_lbh.dtype == torch.float32
     assert not torch.equal(
-        end.hidden_lbh, parts.network().prefill(given, parts.state(1))[1].hidden_lbh
+        end.hidden_lbh, parts.network().prefill([given], parts.state(1))[1].hidden_lbh
     )
 
 
@@ -330,7 +330,7 @@ def test_weights_are_copied(device: str) -> None:
         tensor.detach().zero_()
     after_bv, _ = network.step(tokens(2), parts.state(2))
     assert torch.equal(after_bv, before_bv)
-    assert parts.network().prefill(tokens(2), parts.state(1))[0].eq(0).all()
+    assert parts.network().prefill([tokens(2)], parts.state(1))[0].eq(0).all()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -281,7 +281,7 @@ def test_a_token_that_is_not_in_the_vocabulary(kernels: Library, token: int) -> 
         lambda: network.step(tokens_b, zeros),
         lambda: network.greedy(tokens_b, zeros, 2),
         lambda: network.sequences(example.x),
-        lambda: network.prefill(tokens_b, zeros.row(0)),
+        lambda: network.prefill([tokens_b], zeros.row(0)),
     ]
     for call in calls:
         with pytest.raises(InputMismatchError, match="a token is not between 0 and 8"):

@@ -76,14 +76,30 @@ def test_a_text_is_the_same_whole_and_token_by_token(
 ) -> None:
     example = Example(replace(DEEP, lengths=(9,), cell=cell, vocabulary=50, outputs=50))
     network = example.network(kernels, precision)
-    scores, end = network.prefill(example.x[0], example.start)
+    scores, end = network.prefill([example.x[0]], example.start)
     _, sequences_end = network.sequences(example.x, None, example.start)
     state = example.start
     for token in example.x[0]:
         stepped, state = network.step(token[None], state)
-    assert torch.equal(stepped[0], scores)
+    assert torch.equal(stepped, scores)
     assert equal(state, end)
     assert equal(sequences_end, end)
+
+
+@every_cell
+@every_precision
+def test_a_text_is_read_as_alone_beside_others(
+    kernels: Library, cell: CellName, precision: Precision
+) -> None:
+    lengths = (9, 1, 30, 7, 30)
+    example = Example(replace(DEEP, lengths=lengths, cell=cell, vocabulary=50, outputs=50))
+    network = example.network(kernels, precision)
+    rows = [example.x[row, :length] for row, length in enumerate(lengths)]
+    scores, end = network.prefill(rows, example.start)
+    for row, tokens in enumerate(rows):
+        alone, alone_end = network.prefill([tokens], example.start.row(row))
+        assert torch.equal(alone[0], scores[row])
+        assert equal(alone_end, end.row(row))
 
 
 @every_cell
