@@ -4,7 +4,7 @@
 #
 #   make test && sudo tests/image/check.sh        about 5 minutes, 8 GB of disk under TMPDIR
 #
-# pip's configuration of this machine is handed to the build. TORCH_INDEX_URL overrides where torch
+# The configuration of pip and npm of this machine is handed to the build. TORCH_INDEX_URL overrides where torch
 # comes from; a machine whose pip is configured with places of its own takes it from there.
 # REPRISE_CHECK_PYTHON is the Python that has the development installation (default: .venv's).
 set -euo pipefail
@@ -56,10 +56,10 @@ tar -C "$work/base" --exclude=./var/cache/apt/archives/*.deb -c . \
 rm -rf --one-file-system "$work/base"
 
 say "building"
-mapfile -t pip_arguments < <("$python" "$root/tests/image/pip_settings.py" "$work/pip.conf")
+mapfile -t package_arguments < <("$python" "$root/tests/image/package_settings.py" "$work")
 cd "$root"
 nice buildah "${store[@]}" bud --isolation chroot --pull-never --format docker \
-    --build-arg BASE_IMAGE="$image-base" "${pip_arguments[@]}" --tag "$image" . \
+    --build-arg BASE_IMAGE="$image-base" "${package_arguments[@]}" --tag "$image" . \
     >"$work/build.log" 2>&1 || { tail -n 30 "$work/build.log"; exit 1; }
 buildah "${store[@]}" images --format '        {{.Name}} {{.Size}}'
 

@@ -1,13 +1,15 @@
-"""Hands this machine's pip configuration to a build: writes a pip.conf, prints buildah's options.
+"""Hands this machine's configuration of pip and npm to a build: writes a pip.conf and an npmrc,
+prints buildah's options.
 
-`python tests/image/pip_settings.py FILE`. Folders and files of this machine that the settings name
-(wheels, a certificate) are mounted at the same place, read-only, for the time of the build.
+`python tests/image/package_settings.py FOLDER`. Folders and files of this machine that the settings
+name (wheels, a certificate) are mounted at the same place, read-only, for the time of the build.
 """
 
 import ast
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,15 +44,31 @@ def folders(value: str) -> set[Path]:
     return found
 
 
+def npm_settings() -> dict[str, str]:
+    """Where npm takes packages from, and whom it trusts; empty without npm."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return {}
+    found = {}
+    for name in ("registry", "cafile"):
+        asked = [npm, "config", "get", name]
+        value = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+        if value not in ("", "null", "undefined"):
+            found[name] = value
+    return found
+
+
 def main() -> None:
-    pip_conf = Path(sys.argv[1])
-    found = settings()
+    pip_conf, npmrc = Path(sys.argv[1], "pip.conf"), Path(sys.argv[1], "npmrc")
+    found, of_npm = settings(), npm_settings()
+    npmrc.write_text("".join(f"{name}={value}\n" for name, value in of_npm.items()))
     config = configparser.RawConfigParser()
     config["global"] = found
     with pip_conf.open("w") as file:
         config.write(file)
-    mounts = {path for value in found.values() for path in folders(value)}
-    options = [f"--volume={pip_conf}:/etc/pip.conf:ro"]
+    named = [*found.values(), *of_npm.values()]
+    mounts = {path for value in named for path in folders(value)}
+    options = [f"--volume={pip_conf}:/etc/pip.conf:ro", f"--volume={npmrc}:/root/.npmrc:ro"]
     options += [f"--volume={path}:{path}:ro" for path in sorted(mounts)]
     index = os.environ.get("TORCH_INDEX_URL", "" if PLACES & found.keys() else None)
     if index is not None:
