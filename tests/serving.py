@@ -221,5 +221,5 @@ def publish(
             parameters=1234,
             code_version="test",
             attempt=1,
-            serving=description["values"]["serving"],
+            serving=description.get("values", {}).get("serving"),
         )

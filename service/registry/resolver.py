@@ -80,9 +80,14 @@ class ModelResolver:
 
     def _keep(self, key: Key, found: ServedVersion, moves: int) -> ServedVersion | None:
         with self._lock:
-            before, _ = self._answers.pop(key, (None, 0.0))
-            good_until = time.monotonic() + KEEP_SECONDS if moves == self._moves else 0.0
-            self._answers[key] = (found, good_until)
+            before, until = self._answers.pop(key, (None, 0.0))
+            if moves == self._moves:
+                until = time.monotonic() + KEEP_SECONDS
+            elif until:  # another one read it after the move
+                assert before is not None
+                self._answers[key] = (before, until)
+                return None
+            self._answers[key] = (found, until)
             while len(self._answers) > KEEP_ANSWERS:
                 self._answers.popitem(last=False)
         return before if before and before.sha256 != found.sha256 else None

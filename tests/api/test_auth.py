@@ -112,7 +112,6 @@ def test_no_spelling_of_a_path_opens_the_door(app: FastAPI) -> None:
         "/docs",
         "/redoc",
         "/openapi.json",
-        "/static/../../etc/passwd",
         "/api/v1/keys/%2e%2e%2f",
         "/\u202ehtlaeh",
     ):

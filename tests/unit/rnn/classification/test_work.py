@@ -49,6 +49,7 @@ def configured(**parts: dict[str, Any]) -> ClassificationConfig:
                 **parts.get("training", {}),
             },
             "data": {"validation_fraction": 0.2, "min_frequency": 1, **parts.get("data", {})},
+            "serving": {"precision": "float32"},
         }
     )
 
