@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,11 @@ def test_sessions_are_listed_newest_first_in_pages(
     assert not rest["has_more"]
     seen += [each["id"] for each in rest["data"]]
     assert sorted(seen) == sorted(set(ids) - {ids[1]})
-    made = [each["created_at"] for page in (first, rest) for each in page["data"]]
+    made = [
+        datetime.fromisoformat(each["created_at"])
+        for page in (first, rest)
+        for each in page["data"]
+    ]
     assert made == sorted(made, reverse=True)
 
 

@@ -19,7 +19,7 @@ from rnn.forecasting.network import ForecastingNetwork
 from rnn.tokenizers import WordTokenizer
 from service.inference.loaded import LoadedModels, Model
 from service.inference.requests import Network
-from tests.unit.inference.test_footprint import allocated, model_folder
+from tests.unit.inference.footprints import allocated, model_folder
 
 TIMES = 500
 SIZES = {"hidden_size": 48, "num_layers": 1}
