@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
@@ -28,6 +29,14 @@ def stack() -> Iterator[Running]:
     finally:
         running.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def api(stack: Running) -> Iterator[httpx.Client]:
+    """The same service over HTTP."""
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Signing in, watching jobs, acting on them, signing out."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,13 +17,6 @@ LOOKS = [
     for scheme in ("light", "dark")
     for width in (1280, 390)
 ]
-
-
-@pytest.fixture(scope="module")
-def api(stack: Running) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {stack.key}"}
-    with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Promoting a model, rolling back, deleting it, and its files."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,16 +9,9 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import MakePage, audit, fits
 from tests.browser.test_jobs import LOOKS
-from tests.e2e.running import ROOT, Running
+from tests.e2e.running import ROOT
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def api(stack: Running) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {stack.key}"}
-    with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A job is put together: with one button, by its form, as a copy of another one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import MakePage, audit, fits
-from tests.e2e.running import ROOT, Running
+from tests.e2e.running import ROOT
 
 pytestmark = pytest.mark.browser
 
 LOOKS = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
 SLOW = 30_000
-
-
-@pytest.fixture(scope="module")
-def api(stack: Running) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {stack.key}"}
-    with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.unit.rnn.stacks import (
 )
 
 VOCABULARY = 11
-CLOSE = {"rtol": 1e-4, "atol": 2e-4}  # of dense mLSTMs, which divide by small numbers
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 @pytest.fixture(params=["off", "auto"])
@@ -58,8 +58,10 @@ def test_the_kernels_get_what_they_compute_and_nothing_else(
     exact = random_stack(cell, connection, bidirectional=bidirectional)
     exact_bth, exact_end = exact(random_inputs(4, 6), lengths_b=LENGTHS_B)
     valid_bt = torch.arange(6) < LENGTHS_B[:, None]
-    torch.testing.assert_close(y_bth[valid_bt].double(), exact_bth[valid_bt], **CLOSE)
-    torch.testing.assert_close(end.hidden_lbh.double(), exact_end.hidden_lbh, **CLOSE)
+    # An mLSTM divides by small numbers: in float32 it is up to 1.2e-4 off where it is dense.
+    close = {**CLOSE, "atol": 2e-4} if (cell, connection) == ("mlstm", "dense") else CLOSE
+    torch.testing.assert_close(y_bth[valid_bt].double(), exact_bth[valid_bt], **close)
+    torch.testing.assert_close(end.hidden_lbh.double(), exact_end.hidden_lbh, **close)
 
 
 @every_cell
