@@ -113,7 +113,12 @@ class SessionStore:
             ConflictError: it changed since it was read.
         """
         seq = held.session.seq + 1
-        written = {"seq": seq, "state": held.state, "digest": held.digest, "answer": held.answer}
+        written: dict[str, bytes | int] = {
+            "seq": seq,
+            "state": held.state,
+            "digest": held.digest,
+            "answer": held.answer,
+        }
         session = replace(await self.commit(held.session, written, inputs), seq=seq)
         self._recent.keep(replace(held, session=session))
         return session
