@@ -170,7 +170,10 @@ def _services(settings: Settings) -> Services:
         signer=signer,
         names=names,
         sessions=SessionStore(
-            settings.redis_url.get_secret_value(), names, settings.max_session_input_bytes
+            settings.redis_url.get_secret_value(),
+            names,
+            max_input_bytes=settings.max_session_input_bytes,
+            recent_bytes=settings.recent_session_bytes,
         ),
         news=News(settings.database_url.get_secret_value()),
         disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),

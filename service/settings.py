@@ -154,6 +154,12 @@ class Settings(BaseSettings):
     max_session_input_bytes: int = Field(
         2**20, ge=0, description="Inputs kept of a session that can move to another version."
     )
+    recent_session_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        description="Memory of each API process for sessions as their last steps left them, so "
+        "that the next ones need not ask Redis.",
+    )
     max_session_answer_bytes: int = Field(
         2**20, ge=1024, description="To one step; it is kept, to be given again."
     )

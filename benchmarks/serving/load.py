@@ -228,7 +228,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._waits = False
         self._asked_at = self._arrived_at = 0.0
-        self._complete = False
+        self._complete = self._stays_open = False
         self._tail = b""
         self._came = self._tokens = 0
 
@@ -258,6 +258,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._stays_open = self._parser.should_keep_alive()  # the parser forgets it after this
 
     def _ask(self) -> None:
         if self._transport is None:
@@ -293,7 +294,7 @@ class _Connection(asyncio.Protocol):
             counted.latencies.append(now - self._asked_at)
             self._load.all_answered += 1
             self._load.told()  # it may have been the last that was wanted
-        if self._transport is not None and not self._parser.should_keep_alive():
+        if self._transport is not None and not self._stays_open:
             self._transport.close()
         elif status != 200:
             self._load.later(self._ask)

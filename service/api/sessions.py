@@ -1,7 +1,7 @@
 """Live sessions: a network that goes on from where its last step ended, on any API process."""
 
 import hashlib
-from datetime import datetime
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -206,12 +206,21 @@ async def take_step(
     What counts is the order of commits: of two steps at the same time the second one is refused,
     and an answer is only sent once Redis has it.
     """
+    if body.seq is not None:
+        recalled = services.sessions.recall(subject.workspace_id, session_id, body.seq)
+        if recalled is not None:
+            with suppress(ConflictError):  # it went on elsewhere: Redis knows how
+                return await _step_from(services, subject, recalled, body)
     held = await services.sessions.hold(subject.workspace_id, session_id)
+    return await _step_from(services, subject, held, body)
+
+
+async def _step_from(services: Services, subject: Subject, held: Held, body: SessionStep) -> bytes:
     session, pinned = held.session, held.session.pinned
     session_steps.check(pinned.task, body, services.settings)
     digest = hashlib.sha256(body.model_dump_json(exclude={"seq"}).encode()).digest()
     if body.seq is not None and not _is_next(held, body.seq, digest):
-        return _answer(session, session.seq, session.expires_at, held.answer)
+        return _answer(session, held.answer)
     version = await _pinned_version(services, subject, pinned)
     request = session_steps.request(pinned.task, version.sha256, held.state, body)
     found = await services.engine.advance(version, request)
@@ -223,13 +232,9 @@ async def take_step(
         )
     head = to_json({"model": {"name": pinned.model, "version": pinned.version}})
     answer = head[:-1] + b',"result":' + result + b"}"
-    seq = session.seq + 1
-    expires_at = await services.sessions.commit(
-        session,
-        {"seq": seq, "state": found.state, "digest": digest, "answer": answer},
-        session_steps.inputs(body, found) if pinned.migratable else b"",
-    )
-    return _answer(session, seq, expires_at, answer)
+    inputs = session_steps.inputs(body, found) if pinned.migratable else b""
+    after = await services.sessions.step(Held(session, found.state, digest, answer), inputs)
+    return _answer(after, answer)
 
 
 def _is_next(held: Held, seq: int, digest: bytes) -> bool:
@@ -248,8 +253,8 @@ def _is_next(held: Held, seq: int, digest: bytes) -> bool:
     return False
 
 
-def _answer(session: Session, seq: int, expires_at: datetime, stored: bytes) -> bytes:
-    head = to_json({"session": session.id, "seq": seq, "expires_at": expires_at})
+def _answer(session: Session, stored: bytes) -> bytes:
+    head = to_json({"session": session.id, "seq": session.seq, "expires_at": session.expires_at})
     return head[:-1] + b"," + stored[1:]
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+RECORD_BYTES = 4_096  # of all but the state, the last answer and the metadata
+
 
 @dataclass(frozen=True)
 class Pinned:
@@ -85,6 +87,13 @@ class Held:
     state: bytes
     digest: bytes
     answer: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """About as much as it takes in memory."""
+        pinned = self.session.pinned
+        metadata = sum(len(key) + len(value) for key, value in pinned.metadata.items())
+        return RECORD_BYTES + metadata + len(self.state) + len(self.answer)
 
 
 def time_of(milliseconds: int) -> datetime:

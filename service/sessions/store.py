@@ -1,12 +1,13 @@
-"""Sessions in Redis, where every API process finds them: nothing of one is kept anywhere else.
+"""Sessions in Redis, where every API process finds them.
 
 A change is one script, which looks at the revision first. What was written by a process that then
-died is there, and what it did not write never happened.
+died is there, and what it did not write never happened. A process remembers what it wrote last, but
+nothing is only there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,8 @@ from service.errors import (
 )
 from service.sessions import scripts
 from service.sessions.names import Names
-from service.sessions.records import Held, Pinned, Session, time_of
+from service.sessions.recent import Recent
+from service.sessions.records import Held, Pinned, Session
 
 ANSWER_SECONDS = 2.0
 _SHOWN = ("pinned", "seq", "revision", "expires_at", "snapshots")
@@ -35,9 +37,13 @@ class SessionStore:
     """Lives on one event loop. Every function raises UnavailableError where Redis is away, and
     GoneError or NotFoundError where there is no such session."""
 
-    def __init__(self, redis_url: str, names: Names, max_input_bytes: int) -> None:
+    def __init__(
+        self, redis_url: str, names: Names, *, max_input_bytes: int, recent_bytes: int
+    ) -> None:
+        """`recent_bytes`: for sessions that this process remembers."""
         self._names = names
         self._max_input_bytes = max_input_bytes
+        self._recent = Recent(recent_bytes)
         self._redis: Redis = Redis.from_url(
             redis_url,
             socket_timeout=ANSWER_SECONDS,
@@ -88,10 +94,39 @@ class SessionStore:
         session, held = await self._read(workspace_id, session_id, ("state", "digest", "answer"))
         return Held(session, *(value or b"" for value in held))
 
+    def recall(self, workspace_id: UUID, session_id: str, seq: int) -> Held | None:
+        """The session as this process left it, if step `seq` is the next one after that.
+
+        It may have changed since: then what is written from it is refused.
+        """
+        held = self._recent.take(workspace_id, session_id)
+        return held if held is not None and held.session.seq + 1 == seq else None
+
+    async def step(self, held: Held, inputs: bytes) -> Session:
+        """Writes the state and the answer of a step, and keeps its inputs; returns the session
+        after it.
+
+        Args:
+            held: what to write, with the session as it was read and the digest of the step's body.
+
+        Raises:
+            ConflictError: it changed since it was read.
+        """
+        seq = held.session.seq + 1
+        written: dict[str, bytes | int] = {
+            "seq": seq,
+            "state": held.state,
+            "digest": held.digest,
+            "answer": held.answer,
+        }
+        session = replace(await self.commit(held.session, written, inputs), seq=seq)
+        self._recent.keep(replace(held, session=session))
+        return session
+
     async def commit(
         self, session: Session, fields: Mapping[str, bytes | int], inputs: bytes = b""
-    ) -> datetime:
-        """Writes what a step brought, and keeps its inputs; returns when the session now expires.
+    ) -> Session:
+        """Writes fields, and keeps inputs; returns the session with its new revision and end.
 
         Raises ConflictError where it changed since it was read.
         """
@@ -106,7 +141,7 @@ class SessionStore:
             raise _gone(session.id)
         if expires_at_ms < 0:
             raise ConflictError("Another step of this session was faster: ask where it stands.")
-        return time_of(expires_at_ms)
+        return replace(session, revision=session.revision + 1, expires_at_ms=expires_at_ms)
 
     async def newest(
         self, workspace_id: UUID, limit: int, after: str | None

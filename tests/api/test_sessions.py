@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.tables import Workspace
 from service.inference.engine import Engine
+from service.sessions.records import Held
+from service.sessions.store import SessionStore
 from service.settings import Settings
 from tests.api.conftest import MakeApp, MakeKey, bearer, problem
 from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
@@ -316,11 +319,63 @@ def test_every_process_serves_every_session(
     assert step(client, headers, path, seq=3, text="y")["seq"] == 3
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sessions that are read from Redis for a step."""
+    found = []
+    hold = SessionStore.hold
+
+    async def noted(self: SessionStore, workspace_id: UUID, session_id: str) -> Held:
+        found.append(session_id)
+        return await hold(self, workspace_id, session_id)
+
+    monkeypatch.setattr(SessionStore, "hold", noted)
+    return found
+
+
+def test_a_numbered_step_asks_redis_only_where_the_session_went_on_elsewhere(
+    client: TestClient, make_app: MakeApp, headers: Headers, reads: list[str]
+) -> None:
+    path, alone = create(client, headers, seed=3), create(client, headers, seed=3)
+    drawing = {"max_new_tokens": 5, "temperature": 2.0}
+
+    def both(taker: TestClient, seq: int, *, read: bool) -> None:
+        reads.clear()
+        moved = step(taker, headers, path, seq=seq, **drawing)["result"]
+        assert bool(reads) == read
+        assert moved == step(client, headers, alone, seq=seq, **drawing)["result"]
+
+    with TestClient(make_app(), base_url="http://localhost") as other:
+        both(client, 1, read=True)
+        both(client, 2, read=False)
+        both(other, 3, read=True)
+        both(other, 4, read=False)
+        client.post(f"{path}/snapshot", headers=headers)
+        both(client, 5, read=True)
+        both(client, 6, read=False)
+        other.post(f"{path}/restore", json={"snapshot": 1}, headers=headers)
+        reads.clear()
+        again = step(client, headers, path, seq=7, **drawing)["result"]
+    assert len(reads) == 1  # what was remembered was tried first
+    assert again["tokens"] == 26  # with the line break that an empty text is
+
+
+def test_what_is_remembered_is_bounded(
+    make_app: MakeApp, headers: Headers, reads: list[str]
+) -> None:
+    with TestClient(make_app(recent_session_bytes=0), base_url="http://localhost") as client:
+        path = create(client, headers)
+        for seq in (1, 2, 3):
+            step(client, headers, path, seq=seq, text="a")
+    assert len(reads) == 3
+
+
 def test_a_lost_redis_is_a_lost_session_and_no_other(
     client: TestClient, headers: Headers, settings: Settings
 ) -> None:
     """sessions-24."""
-    path = create(client, headers)
+    path, remembered = create(client, headers), create(client, headers)
+    step(client, headers, remembered, seq=1, text="a")
     with redis.Redis.from_url(settings.redis_url.get_secret_value()) as server:
         server.flushall()
     for response in (
@@ -328,6 +383,7 @@ def test_a_lost_redis_is_a_lost_session_and_no_other(
         client.get(path, headers=headers),
         client.post(f"{path}/fork", headers=headers),
         client.post(f"{path}/snapshot", headers=headers),
+        client.post(f"{remembered}/steps", json={"seq": 2, "text": "a"}, headers=headers),
     ):
         assert (response.status_code, problem(response)) == (410, "gone")
     assert step(client, headers, create(client, headers), text="a")["seq"] == 1

@@ -141,6 +141,7 @@ def test_signing_out_leaves_nothing_behind(make_page: MakePage) -> None:
 
 def test_signing_out_everywhere_ends_the_other_browser(make_page: MakePage, stack: Running) -> None:
     one, other = make_page(), make_page(watched=False)  # whose requests are refused from then on
+    other.goto("about:blank")  # a page would go to the sign-in by itself
     one.get_by_text("Signed in").click()
     one.get_by_role("button", name="Sign out everywhere").click()
     one.get_by_label("API key").wait_for()

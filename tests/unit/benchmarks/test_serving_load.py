@@ -111,3 +111,33 @@ def test_other_answers_are_counted_by_their_status(status: int, named: str) -> N
     assert told.counted.errors == {named: 1}
     assert told.waiting == 1
     assert told.counted.latencies == []
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("head", "stays"),
+    [
+        (b"Content-Length: 2", True),
+        (b"Content-Length: 2\r\nConnection: close", False),
+    ],
+)
+def test_the_next_request_goes_over_the_same_connection_at_once(head: bytes, stays: bool) -> None:
+    told: Any = Told("", tokens=0)
+    transport: Any = Transport()
+    asked = _Connection(told, iter([b"one", b"two"]))
+    asked.connection_made(transport)
+    asked.data_received(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n{}")
+    assert transport.written == ([b"one", b"two"] if stays else [b"one"])
+    assert transport.closed != stays
+    assert told.waiting == 0
