@@ -41,8 +41,8 @@ from service.api.served import follow_model_news
 from service.artifacts.store import ArtifactStore
 from service.auth.authenticator import Authenticator
 from service.auth.limiter import Limiter
-from service.dashboard import datasets as dataset_pages
 from service.dashboard import (
+    compare,
     errors,
     model_pages,
     new_job,
@@ -51,8 +51,10 @@ from service.dashboard import (
     static_files,
     trying,
 )
+from service.dashboard import datasets as dataset_pages
 from service.dashboard import jobs as job_pages
 from service.dashboard import keys as key_pages
+from service.dashboard import sweeps as sweep_pages
 from service.db.engine import Database, make_engine
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
@@ -89,6 +91,8 @@ PAGES = (
     dataset_pages,
     new_job,
     job_pages,
+    compare,
+    sweep_pages,
     model_pages,
     trying,
     key_pages,

@@ -12,6 +12,7 @@ from service.api import models
 from service.api.deps import Services, ServicesDep
 from service.api.pagination import PageDep
 from service.api.routing import produces, protected_router, requires
+from service.api.schemas.jobs import JobView
 from service.api.schemas.models import VersionView
 from service.auth.subjects import Scope, Subject
 from service.dashboard.pages import render
@@ -69,17 +70,19 @@ def model_page(
         moves=moves.data,
         has_more_moves=moves.has_more,
         generations=generations,
-        dataset_names=_dataset_names(generations, subject, services),
+        dataset_names=dataset_names(
+            [each.dataset_id for each in generations if each.dataset_id], subject, services
+        ),
         production=PRODUCTION,
     )
 
 
-def metric_names(versions: Sequence[VersionView]) -> list[str]:
-    """Of all single figures of the versions, in the order in which they come."""
+def metric_names(measured: Sequence[VersionView | JobView]) -> list[str]:
+    """Of all single figures of versions or jobs, in the order in which they come."""
     names = {
         name: None
-        for version in versions
-        for name, value in version.metrics.items()
+        for each in measured
+        for name, value in each.metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     return list(names)
@@ -99,15 +102,15 @@ def _generations(version: VersionView, subject: Subject, services: Services) -> 
     return found
 
 
-def _dataset_names(
-    versions: Sequence[VersionView], subject: Subject, services: Services
+def dataset_names(
+    dataset_ids: Sequence[UUID], subject: Subject, services: Services
 ) -> dict[UUID, str]:
     """Of those that are still here, for a key that may see them."""
     names: dict[UUID, str] = {}
     if Scope.DATASETS_READ not in subject.scopes:
         return names
     with services.database.transaction() as db:
-        for dataset_id in {version.dataset_id for version in versions if version.dataset_id}:
+        for dataset_id in set(dataset_ids):
             with suppress(NotFoundError):
                 names[dataset_id] = get_dataset(db, subject.workspace_id, dataset_id).name
     return names

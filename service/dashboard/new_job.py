@@ -60,6 +60,7 @@ def new_job_page(
         form=sections(task),
         copied=copied,
         values=choices(copied) if copied and copied.config["task"] == task else {},
+        most_trials=services.settings.max_sweep_trials,
         may_submit=Scope.JOBS_WRITE in subject.scopes,
     )
 

@@ -33,6 +33,7 @@ SECTIONS = (
     ("/", "Overview"),
     ("/datasets", "Data sets"),
     ("/jobs", "Jobs"),
+    ("/sweeps", "Sweeps"),
     ("/models", "Models"),
     ("/try", "Try it"),
     ("/keys", "Keys"),

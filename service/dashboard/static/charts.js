@@ -2,6 +2,8 @@
 
 import * as echarts from "./vendor/echarts.mjs";
 
+export const SERIES = Array.from({ length: 8 }, (_, index) => `series-${index + 1}`);
+
 const colour = (name) => {
   const probe = document.createElement("span");
   probe.style.color = `var(--${name})`;
@@ -13,14 +15,12 @@ const colour = (name) => {
 
 export function colours() {
   return Object.fromEntries(
-    ["text", "quiet", "line", "surface", "series-1", "series-2", "accent"].map((name) => [
-      name,
-      colour(name),
-    ]),
+    ["text", "quiet", "line", "surface", "accent", ...SERIES].map((name) => [name, colour(name)]),
   );
 }
 
-/** A chart in an element that keeps its size and colours right; `option` is asked for the rest. */
+/** A chart in an element that keeps its size and colours right; `option` is asked for the rest, with
+ * the colours and with all options as they were before. */
 export class Chart {
   constructor(element, option) {
     this.option = option;
@@ -43,7 +43,8 @@ export class Chart {
         textStyle: { color: paint.text },
       },
     };
-    this.chart.setOption({ ...base, ...this.option(paint) }, { notMerge: true });
+    const before = this.chart.getOption();
+    this.chart.setOption({ ...base, ...this.option(paint, before) }, { notMerge: true });
   }
 }
 

@@ -2,113 +2,49 @@
 
 import { call, follow } from "./api.js";
 import { Chart, axis } from "./charts.js";
+import { CONTROLS, FIGURES, Measurements, SPARSE, line, points, scale, small, smooth, zoomed } from "./curves.js";
 
 const id = document.getElementById("job").dataset.job;
 const at = (name) => document.getElementById(name);
 const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
-const steps = []; // {step, seconds, loss, learning_rate, gradient_norm, throughput}
-const evaluations = []; // {step, seconds, and each figure of the held-out part by its name}
-const looks = []; // diagnostics, as they were measured
-let began; // ms, of the first measurement
+const measured = new Measurements();
 let seen = 0;
 
 function take(event) {
   seen = Math.max(seen, event.seq);
-  if (event.type !== "metrics") {
-    tell(event);
-    return;
-  }
-  const data = event.data;
-  const time = Date.parse(data.at ?? event.created_at);
-  began ??= time;
-  const seconds = (time - began) / 1000;
-  if (data.kind === "step") {
-    steps.push({ ...data, seconds, throughput: data.timesteps_per_second ?? data.throughput });
-  } else if (data.kind === "evaluation") {
-    evaluations.push({ ...data.metrics, step: data.step, seconds });
-    offer(Object.keys(data.metrics));
-  } else if (data.kind === "diagnostics") {
-    looks.push(data);
-  }
+  if (event.type === "metrics") measured.take(event);
+  else tell(event);
 }
 
 // Curves
 
-/** Puts the names of what was measured into the choice of what is drawn. */
-function offer(names) {
-  const choice = at("figure");
-  const known = new Set([...choice.options].map((option) => option.value));
-  for (const name of names) {
-    if (!known.has(name)) choice.add(new Option(name.replaceAll("_", " "), name));
-  }
-}
-
-const across = () => at("across").value;
-const points = (rows, name) =>
-  rows.filter((row) => Number.isFinite(row[name])).map((row) => [row[across()], row[name]]);
-
-/** Exponential moving average, corrected for its beginning. */
-function smooth(rows, weight) {
-  let mean = 0;
-  let total = 0;
-  return rows.map(([x, y]) => {
-    mean = weight * mean + (1 - weight) * y;
-    total = weight * total + (1 - weight);
-    return [x, mean / total];
-  });
-}
-
-const grid = { left: 60, right: 16, top: 34, bottom: 30 };
-const line = (name, data, color, changes = {}) => ({
-  name, data, type: "line", showSymbol: false, sampling: "lttb", color,
-  lineStyle: { width: 1.75 }, ...changes,
-});
-
 const charts = {
-  loss: new Chart(at("loss"), (paint) => {
-    const raw = points(steps, "loss");
-    const scale = at("logarithmic").checked ? "log" : "value";
+  loss: new Chart(at("loss"), (paint, before) => {
+    const raw = points(measured.steps, "loss");
     return {
-      grid: { ...grid, top: 54, right: 60, bottom: 70 },
-      legend: { top: 0, textStyle: { color: paint.text } },
-      xAxis: axis(paint, { type: "value", min: "dataMin", max: "dataMax", name: across() }),
+      ...zoomed(paint, before),
       yAxis: [
-        axis(paint, { type: scale, scale: true, name: "training loss" }),
-        axis(paint, { type: scale, scale: true, name: "held out", splitLine: { show: false } }),
-      ],
-      dataZoom: [
-        { type: "inside", filterMode: "none" },
-        { type: "slider", bottom: 8, height: 22, filterMode: "none", textStyle: { color: paint.quiet } },
+        scale(paint, { name: "training loss" }),
+        scale(paint, { name: "held out", splitLine: { show: false } }),
       ],
       series: [
         line("each step", raw, paint["series-1"], { lineStyle: { width: 1, opacity: 0.3 } }),
-        line("training", smooth(raw, Number(at("smoothing").value)), paint["series-1"]),
-        line("held out", points(evaluations, at("figure").value), paint["series-2"], {
-          showSymbol: true, symbolSize: 5, sampling: undefined, yAxisIndex: 1,
-        }),
+        line("training", smooth(raw), paint["series-1"]),
+        line("held out", points(measured.evaluations, at("figure").value), paint["series-2"], { ...SPARSE, yAxisIndex: 1 }),
       ],
     };
   }),
 };
-for (const [name, title] of [
-  ["learning_rate", "Learning rate"],
-  ["gradient_norm", "Gradient norm"],
-  ["throughput", "Timesteps a second"],
-]) {
-  charts[name] = new Chart(at(name), (paint) => ({
-    title: { text: title, textStyle: { color: paint.quiet, fontSize: 13, fontWeight: 600 } },
-    grid,
-    xAxis: axis(paint, { type: "value", min: "dataMin", max: "dataMax" }),
-    yAxis: axis(paint, { type: "value", scale: true }),
-    series: [line(title, points(steps, name), paint["series-1"])],
-  }));
+for (const [name, title] of FIGURES) {
+  charts[name] = new Chart(at(name), (paint) =>
+    small(paint, title, [line(title, points(measured.steps, name), paint["series-1"])]));
 }
 
 // Gradients
 
-const shown = () => looks[Number(at("look").value)];
+const shown = () => measured.looks[Number(at("look").value)];
 
 charts.gradients = new Chart(at("gradients"), (paint) => {
   const layers = shown()?.layers ?? [];
@@ -198,18 +134,18 @@ function draw() {
     due = false;
     const slider = at("look");
     const atEnd = slider.value === slider.max;
-    slider.max = Math.max(0, looks.length - 1);
+    slider.max = Math.max(0, measured.looks.length - 1);
     if (atEnd) slider.value = slider.max;
     for (const chart of Object.values(charts)) chart.draw();
     drawLayers();
-    const last = steps.at(-1);
+    const last = measured.steps.at(-1);
     at("latest").textContent = last
       ? `Step ${last.step}: loss ${number.format(last.loss)}`
       : "Nothing was measured yet.";
   });
 }
 
-for (const name of ["logarithmic", "smoothing", "across", "figure", "look"]) at(name).addEventListener("input", draw);
+for (const name of [...CONTROLS, "look"]) at(name).addEventListener("input", draw);
 
 at("log").addEventListener("toggle", async () => {
   if (!at("log").open) return;

@@ -1,8 +1,10 @@
 // The page of a new job: one button, and for who wants it every choice, with what comes of it.
 
 import { call } from "./api.js";
+import { fault } from "./fault.js";
 import { draw } from "./network.js";
 import { PROGRAMS, WrongField, choices, fill } from "./request.js";
+import { addChoice, isEmpty, space } from "./variants.js";
 
 const at = (id) => document.getElementById(id);
 const form = at("job-form");
@@ -41,7 +43,7 @@ function show(problem) {
   forget();
   const places =
     problem instanceof WrongField
-      ? [{ path: problem.path, message: problem.message }]
+      ? [{ path: problem.path, message: problem.reason }]
       : (problem.errors ?? []).map((each) => ({ path: each.location.replace(/^body\./, ""), message: each.message }));
   const nowhere = places.filter((each) => !blame(each.path, each.message));
   const said = problem instanceof TypeError ? "The service does not answer." : problem.detail ?? problem.message;
@@ -154,6 +156,19 @@ form.addEventListener("submit", async (event) => {
   }
 });
 form.noValidate = true;
+
+// Variants of it
+
+const start = at("start-sweep");
+at("add-choice").addEventListener("click", () => addChoice(() => { start.disabled = isEmpty() || !("may" in start.dataset); }));
+start.addEventListener("click", async () => {
+  start.disabled = true;
+  start.disabled = await fault(at("sweep-fault"), async () => {
+    const body = { job: request(), space: space(), max_trials: at("trials").valueAsNumber };
+    const sweep = await call("/api/v1/sweeps", { method: "POST", body });
+    location.assign(`/sweeps/${sweep.id}`);
+  });
+});
 
 fill(form, JSON.parse(at("values").textContent));
 look();

@@ -27,8 +27,9 @@ const READ = {
 
 export class WrongField extends Error {
   constructor(path, message) {
-    super(message);
+    super(`${path} ${message}.`);
     this.path = path;
+    this.reason = message;
   }
 }
 
