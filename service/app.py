@@ -31,6 +31,7 @@ from service.api import (
     session_stream,
     sessions,
     sweeps,
+    usage,
     workers,
 )
 from service.api.deps import Services
@@ -55,6 +56,7 @@ from service.dashboard import datasets as dataset_pages
 from service.dashboard import jobs as job_pages
 from service.dashboard import keys as key_pages
 from service.dashboard import sweeps as sweep_pages
+from service.dashboard import usage as usage_pages
 from service.db.engine import Database, make_engine
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
@@ -63,6 +65,7 @@ from service.sessions.names import Names
 from service.sessions.signing import Signer
 from service.sessions.store import SessionStore
 from service.settings import Settings
+from service.usage.counts import Usage
 
 # In the order in which they are tried for a path: those that answer most requests first.
 ROUTERS = (
@@ -76,6 +79,7 @@ ROUTERS = (
     models,
     workers,
     keys,
+    usage,
     batches,
     sweeps,
     schedules,
@@ -96,6 +100,7 @@ PAGES = (
     model_pages,
     trying,
     key_pages,
+    usage_pages,
     sign_in,
     static_files,
 )
@@ -138,6 +143,7 @@ def create_app(settings: Settings) -> FastAPI:
         ],
         authenticator=services.authenticator,
         requests=services.requests,
+        usage=services.usage,
         failed_logins_per_minute=settings.failed_logins_per_minute,
     )
     app.add_middleware(
@@ -183,6 +189,7 @@ def _services(settings: Settings) -> Services:
         disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),
         file_work=CapacityLimiter(FILES_AT_ONCE),
         requests=Limiter(settings.requests_per_minute, "requests with this key"),
+        usage=Usage(settings.redis_url.get_secret_value()),
     )
 
 
@@ -193,12 +200,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await services.engine.start()
     follow_model_news(services)
     services.news.start()
+    carrying = asyncio.create_task(services.usage.run())
     try:
         yield
     finally:
+        carrying.cancel()
         services.news.close()
         await asyncio.to_thread(services.news.stop)
         await services.engine.stop()
+        await services.usage.close()
         await services.sessions.close()
         services.waker.close()
         services.database.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for the checker alone: a route module imports the parts tha
     from service.sessions.names import Names
     from service.sessions.signing import Signer
     from service.sessions.store import SessionStore
+    from service.usage.counts import Usage
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Services:
     disk: DiskWatch
     file_work: CapacityLimiter  # for threads that read whole files: the others stay free
     requests: Limiter  # by key, those over WebSockets among them
+    usage: Usage
 
 
 async def get_services(request: Request) -> Services:

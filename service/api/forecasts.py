@@ -51,6 +51,7 @@ async def forecast(
         content = await run_in_threadpool(_answer, version, body.quantiles, forecasts)
     else:
         content = _answer(version, body.quantiles, forecasts)
+    services.usage.count(subject, "series", len(series))
     return Response(content, media_type="application/json")
 
 

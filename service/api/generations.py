@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
 from rnn.config import MAX_SEED
-from service.api.deps import ServicesDep
+from service.api.deps import Services, ServicesDep
 from service.api.direct import direct
 from service.api.problems import answer_problem
 from service.api.routing import produces, protected_router, requires
@@ -79,11 +80,12 @@ async def generate(
     if body.stream:
         first = await anext(events)  # what is wrong from the start still has a status of its own
         return StreamingResponse(
-            _stream(request, events, first, model),
+            _stream(request, events, first, model, partial(_count, services, subject)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
     answer = await _unless_gone(request, _collect(events, wanted.n, model))
+    _count(services, subject, answer.usage)
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
@@ -186,6 +188,11 @@ def _drawn(event: TokenDrawn, logprob: float) -> DrawnToken:
     return DrawnToken(token=event.token, logprob=logprob, likeliest=likeliest)
 
 
+def _count(services: Services, subject: Subject, usage: Usage) -> None:
+    services.usage.count(subject, "prompt_tokens", usage.prompt_tokens)
+    services.usage.count(subject, "generated_tokens", usage.completion_tokens)
+
+
 def _usage(read: PromptRead, ends: dict[int, TextFinished]) -> Usage:
     return Usage(
         prompt_tokens=read.tokens,
@@ -195,10 +202,14 @@ def _usage(read: PromptRead, ends: dict[int, TextFinished]) -> Usage:
 
 
 async def _stream(
-    request: Request, events: Events, first: list[GenerationEvent], model: AnsweringModel
+    request: Request,
+    events: Events,
+    first: list[GenerationEvent],
+    model: AnsweringModel,
+    count: Callable[[Usage], None],
 ) -> AsyncGenerator[bytes, None]:
     """Server-sent events, those that came together in one piece. Ended by the client's going away:
-    `events` is closed, rows are freed."""
+    `events` is closed, rows are freed. A whole answer is given to `count`."""
     read, *came = first
     assert isinstance(read, PromptRead)
     ends: dict[int, TextFinished] = {}
@@ -226,6 +237,7 @@ async def _stream(
             ],
             usage=_usage(read, ends),
         )
+        count(done.usage)
         yield _sse(b"done", done.model_dump())
 
 

@@ -32,6 +32,7 @@ from service.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from service.usage.counts import Usage
 
 log = logging.getLogger(__name__)
 
@@ -182,12 +183,14 @@ class Gate:
         public: Sequence[BaseRoute],
         authenticator: Authenticator,
         requests: Limiter,
+        usage: Usage,
         failed_logins_per_minute: int,
     ) -> None:
         self.app = app
         self._public = tuple(public)
         self._authenticator = authenticator
         self._requests = requests
+        self._usage = usage
         self._failures = Limiter(failed_logins_per_minute, "wrong keys from this address")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,6 +224,7 @@ class Gate:
             self._failures.hit(address)
             raise
         self._requests.hit(str(subject.key_id))
+        self._usage.count(subject, "requests")
         scope["state"]["subject"] = subject
 
     async def _authenticate_browser(self, scope: Scope, headers: Headers, token: str) -> None:
@@ -229,6 +233,7 @@ class Gate:
         if scope["method"] not in ("GET", "HEAD"):
             check_csrf(token, headers.get(CSRF_HEADER))
         self._requests.hit(str(subject.key_id))
+        self._usage.count(subject, "requests")
         scope["state"]["subject"] = subject
         scope["state"]["browser_token"] = token
 

@@ -40,6 +40,7 @@ async def classify(
         content = await run_in_threadpool(_answer, version, found, all_scores=body.all_scores)
     else:
         content = _answer(version, found, all_scores=body.all_scores)
+    services.usage.count(subject, "texts", len(texts))
     return Response(content, media_type="application/json")
 
 

@@ -94,6 +94,7 @@ async def _subject(services: Services, key: str) -> Subject:
     if Scope.PREDICT not in subject.scopes:
         raise ForbiddenError(f"The key lacks the scope {Scope.PREDICT}.")
     services.requests.hit(str(subject.key_id))
+    services.usage.count(subject, "requests")
     return subject
 
 

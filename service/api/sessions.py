@@ -234,6 +234,7 @@ async def _step_from(services: Services, subject: Subject, held: Held, body: Ses
     answer = head[:-1] + b',"result":' + result + b"}"
     inputs = session_steps.inputs(body, found) if pinned.migratable else b""
     after = await services.sessions.step(Held(session, found.state, digest, answer), inputs)
+    services.usage.count(subject, "session_steps")
     return _answer(after, answer)
 
 

@@ -87,6 +87,12 @@ def get_key(db: Session, workspace_id: UUID, key_id: UUID) -> ApiKey:
     return key
 
 
+def key_names(db: Session, workspace_id: UUID) -> dict[UUID, str]:
+    """Of all keys of a workspace, also revoked ones, by their ids."""
+    keys = select(ApiKey.id, ApiKey.name).where(ApiKey.workspace_id == workspace_id)
+    return dict(db.execute(keys).all())
+
+
 def revoke_key(db: Session, workspace_id: UUID, key_id: UUID) -> ApiKey:
     """Ends a key now. Twice is no error; the last key that can make others cannot be revoked."""
     # One at a time for each workspace: two admins must not revoke each other's last key.

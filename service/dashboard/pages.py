@@ -37,6 +37,7 @@ SECTIONS = (
     ("/models", "Models"),
     ("/try", "Try it"),
     ("/keys", "Keys"),
+    ("/usage", "Usage"),
 )
 
 
