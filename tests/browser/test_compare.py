@@ -82,7 +82,7 @@ def test_ticked_jobs_are_compared_as_they_train(page: Page, two: list[str]) -> N
 
 def test_a_chart_that_is_drawn_anew_keeps_its_range(page: Page, two: list[str]) -> None:
     opened(page, two)
-    expect(page.locator("#figure option").first).to_be_attached()
+    expect(page.locator("#figure option").first).to_be_attached(timeout=SLOW)
     page.evaluate(
         """async () => {
           const echarts = await import("/static/vendor/echarts.mjs");

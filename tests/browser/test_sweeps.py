@@ -1,5 +1,7 @@
 """A sweep is started by its form, watched, looked into, and cancelled."""
 
+import time
+
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
@@ -38,6 +40,16 @@ def sweep(api: httpx.Client, dataset: str) -> str:
     return str(api.post("/sweeps", json=body).raise_for_status().json()["id"])
 
 
+@pytest.fixture(scope="module")
+def ended(api: httpx.Client, sweep: str) -> str:
+    """The same, once it has ended."""
+    deadline = time.monotonic() + SLOW / 1000
+    while api.get(f"/sweeps/{sweep}").json()["state"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return sweep
+
+
 def test_a_sweep_is_watched_to_its_end(page: Page, sweep: str) -> None:
     page.on("dialog", lambda _: pytest.fail("a script of a name ran"))
     page.goto("/sweeps")
@@ -49,8 +61,8 @@ def test_a_sweep_is_watched_to_its_end(page: Page, sweep: str) -> None:
     expect(page.locator("#sweep")).to_contain_text(f"{SCRIPT}.csv")  # bad_inputs dashboard-01
 
 
-def test_a_range_of_an_axis_marks_its_trials(page: Page, sweep: str) -> None:
-    page.goto(f"/sweeps/{sweep}")
+def test_a_range_of_an_axis_marks_its_trials(page: Page, ended: str) -> None:
+    page.goto(f"/sweeps/{ended}")
     canvas = page.locator("#parallel canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -67,8 +79,8 @@ def test_a_range_of_an_axis_marks_its_trials(page: Page, sweep: str) -> None:
     expect(page.locator("#brushed")).to_be_empty()
 
 
-def test_trials_are_sorted_and_compared(page: Page, sweep: str) -> None:
-    page.goto(f"/sweeps/{sweep}")
+def test_trials_are_sorted_and_compared(page: Page, ended: str) -> None:
+    page.goto(f"/sweeps/{ended}")
     head = page.locator("#trials-table th", has_text="loss")
     head.get_by_role("button").click()
     expect(head).to_have_attribute("aria-sort", "ascending")
@@ -129,10 +141,10 @@ def test_what_the_service_refuses_is_said(make_page: MakePage, dataset: str) -> 
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_pages_in_both_schemes_and_widths(
-    make_page: MakePage, sweep: str, look: dict[str, object]
+    make_page: MakePage, ended: str, look: dict[str, object]
 ) -> None:
     page = make_page(**look)
-    for path, ready in (("/sweeps", "Sweeps"), (f"/sweeps/{sweep}", "Sweep of swept")):
+    for path, ready in (("/sweeps", "Sweeps"), (f"/sweeps/{ended}", "Sweep of swept")):
         page.goto(path)
         page.get_by_role("heading", name=ready).wait_for()
         audit(page)
