@@ -13,6 +13,7 @@ import numpy as np
 
 from rnn.classification.predictor import ClassificationResult, Classifier
 from rnn.live import Kept, bounded, pack, unpack
+from rnn.state import HiddenState
 from rnn.tokenizers import EncodedText
 from rnn.tokenizers.encoded import encoded_text
 
@@ -58,6 +59,13 @@ def classify(model: Classifier, live: LiveReading) -> ClassificationResult:
     encoded = _encoded(model, [*live.kept, *end] or [*model.reader.nothing])
     truncated = live.tokens + len(end) > model.config.data.max_tokens
     return model.classify_encoded([replace(encoded, truncated=truncated)])
+
+
+def hidden(model: Classifier, live: LiveReading) -> HiddenState:
+    """The forward direction's state after the last token that is read of the text so far, as if it
+    were whole; before the first token zeros."""
+    tokens = [*live.kept, *model.reader.tokens(live.pending)]
+    return model.hidden(_encoded(model, tokens)) if tokens else model.initial_state()
 
 
 def to_bytes(live: LiveReading, network: str) -> bytes:

@@ -44,7 +44,11 @@ class ClassificationNetwork(nn.Module):
 
     def forward(self, tokens_bt: Tensor, lengths_b: Tensor, probe: Probe | None = None) -> Tensor:
         """[B, labels] scores; padding beyond a row's length is never read."""
-        x_btd, lengths_b = self.stack_inputs(tokens_bt, lengths_b)
+        return self.scores(self.vectors(tokens_bt), lengths_b, probe)
+
+    def scores(self, x_btd: Tensor, lengths_b: Tensor, probe: Probe | None = None) -> Tensor:
+        """Likewise, of the tokens' vectors."""
+        x_btd, lengths_b = self._convolved(x_btd, lengths_b)
         ragged_b = None if probe is not None else lengths_b
         y_bth, _ = self.stack(x_btd, lengths_b=ragged_b, state_wanted=False, probe=probe)
         logits_bc: Tensor = self.head(y_bth, lengths_b)
@@ -56,10 +60,17 @@ class ClassificationNetwork(nn.Module):
 
     def stack_inputs(self, tokens_bt: Tensor, lengths_b: Tensor) -> tuple[Tensor, Tensor]:
         """What the stack reads [B, T', D] of tokens, and the rows' lengths among it."""
-        x_btd = self.embedding(tokens_bt)
+        return self._convolved(self.vectors(tokens_bt), lengths_b)
+
+    def vectors(self, tokens_bt: Tensor) -> Tensor:
+        """[B, T, D] of tokens."""
+        x_btd: Tensor = self.embedding(tokens_bt)
         if self.training and self.embedding_dropout.rate:
             # Whole words: their vectors are left out together (Iyyer et al. 2015).
             x_btd = x_btd * self.embedding_dropout(x_btd.new_ones(*tokens_bt.shape, 1))
+        return x_btd
+
+    def _convolved(self, x_btd: Tensor, lengths_b: Tensor) -> tuple[Tensor, Tensor]:
         if self.convolution is None:
             return x_btd, lengths_b
         y_btd, pooled_b = self.convolution(x_btd, lengths_b)

@@ -11,6 +11,7 @@ from rnn.tokenizers import (
     EncodedText,
     LearnedTextTokenizer,
     SavedTokenizer,
+    Span,
     WordTokenizer,
 )
 from rnn.tokenizers.encoded import encoded_text
@@ -61,6 +62,10 @@ class TextReader:
     def tokens(self, text: str) -> list[int]:
         """All tokens of one text; the empty text has none."""
         return self._tokenizer.encode(text)
+
+    def spans(self, text: str) -> list[Span]:
+        """Where these stand in it."""
+        return self._tokenizer.spans(text)
 
     def settled(self, text: str) -> int:
         """How many first characters may be encoded by themselves, whatever follows the text."""

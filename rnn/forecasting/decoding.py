@@ -87,13 +87,20 @@ class Decoder:
         outputs_bho: Tensor = head.out(y_bhh)
         return outputs_bho
 
+    def initial_state(self) -> HiddenState:
+        """The state of the stack that reads the context of one window before it has read any."""
+        return self._network.stack.initial_state(1)
+
+    def hidden(self, coded: CodedWindows) -> HiddenState:
+        """Its state after the context."""
+        return self._read(coded)[1]
+
     def _read(self, coded: CodedWindows) -> tuple[Tensor, HiddenState]:
-        """What the stack makes of the context, and, where the head goes on from it, the state."""
+        """What the stack makes of the context, and the state."""
         reads_btd, _ = self._tensors(coded)
         if self._network.reads_first:
             reads_btd = row_by_row(self._network.stack_reads, reads_btd)
-        direct = isinstance(self._network.head, DirectHead)
-        return self._reader.sequences(reads_btd, state_wanted=not direct)
+        return self._reader.sequences(reads_btd)
 
     def _outputs(
         self, head: DirectHead | SegmentHead, coded: CodedWindows, y_bth: Tensor, state: HiddenState

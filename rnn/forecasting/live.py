@@ -23,6 +23,7 @@ from rnn.forecasting.reach import check_reach
 from rnn.forecasting.scale import RunningDeviation, last_observed
 from rnn.forecasting.windows import WindowBatch, time_features
 from rnn.live import Kept, pack, unpack
+from rnn.state import HiddenState
 
 FloatArray = NDArray[np.float64]
 
@@ -143,6 +144,20 @@ def forecast(
             was observed.
     """
     check_reach(model.config, horizon, quantiles)
+    return model.forecast_windows(_window(model, live, ahead_hf, horizon), horizon, quantiles)
+
+
+def hidden(model: Forecaster, live: LiveSeries) -> HiddenState:
+    """The state of the stack that has read the end of the series, as for a forecast with future
+    covariates that are not known; before the first observed value zeros."""
+    if np.isnan(live.history_t).all() and math.isnan(live.before):
+        return model.initial_state()
+    ahead_hf = np.full((1, live.known_tf.shape[1]), np.nan)
+    return model.hidden(_window(model, live, ahead_hf, 1))
+
+
+def _window(model: Forecaster, live: LiveSeries, ahead_hf: FloatArray, horizon: int) -> WindowBatch:
+    """The end of the series, and what is known of the timesteps after it."""
     shape = model.shape(horizon)
     history_t = _at_end(live.history_t, shape.history_length)
     if np.isnan(history_t).all():
@@ -152,7 +167,7 @@ def forecast(
     context = _at_end(live.known_tf, shape.context_length)
     beyond = np.full((shape.horizon - horizon, shape.future_covariates), np.nan)
     position_t = live.count + np.arange(-shape.context_length, shape.horizon)
-    windows = WindowBatch(
+    return WindowBatch(
         history_bt=history_t[None],
         future_bh=np.full((1, shape.horizon), np.nan),
         deviation_b=None if live.deviation is None else np.array([live.deviation.deviation]),
@@ -161,7 +176,6 @@ def forecast(
         static_bk=live.static_k[None],
         time_btc=time_features(shape, [live.start], position_t[None]),
     )
-    return model.forecast_windows(windows, horizon, quantiles)
 
 
 def to_bytes(live: LiveSeries, network: str) -> bytes:

@@ -24,6 +24,7 @@ from rnn.forecasting.reach import check_reach
 from rnn.forecasting.shrinkage import NO_SHRINKAGE, Shrinkage
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowShape
 from rnn.kernels.library import Precision
+from rnn.state import HiddenState
 
 FloatArray = NDArray[np.float64]
 
@@ -140,3 +141,12 @@ class Forecaster:
         return ForecastResult(
             found.mean_bh[:, :horizon], quantiles_bhq[:, :horizon].transpose(0, 2, 1)
         )
+
+    def initial_state(self) -> HiddenState:
+        """The state of the stack that reads the context of one window before it has read any."""
+        return self._decoder.initial_state()
+
+    @torch.inference_mode()
+    def hidden(self, windows: WindowBatch) -> HiddenState:
+        """Its state after the context of windows in the shape for one timestep."""
+        return self._decoder.hidden(code_windows(windows, self.shape(1)))

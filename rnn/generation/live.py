@@ -91,6 +91,12 @@ def next_scores(model: Model, live: LiveText) -> tuple[Tensor, HiddenState, list
     return scores_v, state, tokens
 
 
+def hidden(model: Model, live: LiveText) -> HiddenState:
+    """The state with all of the text so far read, as if it were whole; before the first token
+    zeros."""
+    return next_scores(model, live)[1] if count(model, live) else live.state
+
+
 def decoder(model: Model, live: LiveText) -> TextDecoder:
     """Turns the tokens that come next into text, going on with half a character if there is one."""
     result = model.decoder(live.before)

@@ -8,7 +8,7 @@ from rnn.tokenizers.byte import ByteTokenizer, Utf8Decoder
 from rnn.tokenizers.character import CharacterTokenizer
 from rnn.tokenizers.encoded import EncodedText
 from rnn.tokenizers.spaced import SpacedWordTokenizer
-from rnn.tokenizers.text import TextDecoder, TextTokenizer
+from rnn.tokenizers.text import Span, TextDecoder, TextTokenizer
 from rnn.tokenizers.word import PAD_TOKEN, UNKNOWN_TOKEN, WordTokenizer
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "LearnedTextTokenizer",
     "SavedTokenizer",
     "SpacedWordTokenizer",
+    "Span",
     "TextDecoder",
     "TextTokenizer",
     "Utf8Decoder",

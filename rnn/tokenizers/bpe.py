@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from rnn.tokenizers.byte import Utf8Decoder
+from rnn.tokenizers.text import Span
 
 _CONTRACTION = 3  # characters of the longest one
 
@@ -73,9 +74,16 @@ class BpeTokenizer:
         return len(self._bytes)
 
     def encode(self, text: str) -> list[int]:
-        writable = text.encode("utf-8", errors="replace").decode()
-        ids: list[int] = self._tokenizer.encode(writable, add_special_tokens=False).ids
+        ids: list[int] = self._encoding(text).ids
         return ids
+
+    def spans(self, text: str) -> list[Span]:
+        offsets: list[Span] = self._encoding(text).offsets
+        return offsets
+
+    def _encoding(self, text: str) -> Encoding:
+        writable = text.encode("utf-8", errors="replace").decode()
+        return self._tokenizer.encode(writable, add_special_tokens=False)
 
     def decoder(self, prompt: str = "") -> "BpeDecoder":  # noqa: ARG002  # spaces are in the pieces
         return BpeDecoder(self._bytes)

@@ -3,6 +3,7 @@
 import codecs
 
 from rnn.config import BYTE_VOCABULARY_SIZE
+from rnn.tokenizers.text import Span
 
 
 class Utf8Decoder:
@@ -37,6 +38,13 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode("utf-8", errors="replace"))
+
+    def spans(self, text: str) -> list[Span]:
+        return [
+            (place, place + 1)
+            for place, character in enumerate(text)
+            for _ in character.encode("utf-8", errors="replace")
+        ]
 
     def decoder(self, prompt: str = "") -> Utf8Decoder:  # noqa: ARG002  # bytes join as they are
         return Utf8Decoder()

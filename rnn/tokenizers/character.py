@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rnn.tokenizers.text import Span
 from rnn.tokenizers.vocabulary import most_frequent, tokens_from_json, tokens_to_json
 
 UNKNOWN_CHARACTER = "\ufffd"
@@ -42,6 +43,9 @@ class CharacterTokenizer:
     def encode(self, text: str) -> list[int]:
         numbers, unknown = self._numbers, self._unknown
         return [numbers.get(character, unknown) for character in text]
+
+    def spans(self, text: str) -> list[Span]:
+        return [(place, place + 1) for place in range(len(text))]
 
     def decoder(self, prompt: str = "") -> "CharacterDecoder":  # noqa: ARG002  # they join as they are
         return CharacterDecoder(self._characters)

@@ -1,12 +1,15 @@
 """Words between white space as tokens, as the language models of the Penn Treebank read them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rnn.tokenizers.text import Span
 from rnn.tokenizers.vocabulary import most_frequent, tokens_from_json, tokens_to_json
 
 UNKNOWN_WORD = "<unk>"
 LINE_END = "<eos>"
+_TOKENS = re.compile(r"\n|\S+")
 
 
 class SpacedWordTokenizer:
@@ -52,6 +55,9 @@ class SpacedWordTokenizer:
                 tokens.append(self._line_end)
             tokens += [numbers.get(word, unknown) for word in line.split()]
         return tokens
+
+    def spans(self, text: str) -> list[Span]:
+        return [found.span() for found in _TOKENS.finditer(text)]
 
     def decoder(self, prompt: str = "") -> "SpacedWordDecoder":
         begun = bool(prompt) and not prompt[-1].isspace()

@@ -1,6 +1,10 @@
 """What a language model needs of its tokenizer."""
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+"""Where a token stands in a text: its first character and the one after its last. Tokens that are
+parts of one character share its place."""
 
 
 class TextDecoder(Protocol):
@@ -28,6 +32,10 @@ class TextTokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text; the empty text has none."""
+        ...
+
+    def spans(self, text: str) -> list[Span]:
+        """Where the tokens of a text stand in it."""
         ...
 
     def decoder(self, prompt: str = "") -> TextDecoder:

@@ -13,6 +13,7 @@ from tokenizers.trainers import WordLevelTrainer
 
 from rnn.config.classification import TruncationName
 from rnn.tokenizers.encoded import EncodedText, encoded_text
+from rnn.tokenizers.text import Span
 
 PAD_TOKEN, UNKNOWN_TOKEN = 0, 1
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
@@ -81,6 +82,17 @@ class WordTokenizer:
         """All tokens of one text; a text without words has none."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+    def spans(self, text: str) -> list[Span]:
+        """Where these stand in it."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        spans = []
+        for (start, end), (following, _) in pairwise([*offsets, (len(text), len(text))]):
+            # What joined the character before it, as an accent does, is not in the offsets.
+            while end < following and not text[end].isspace():
+                end += 1
+            spans.append((start, end))
+        return spans
 
     def settled(self, text: str) -> int:
         """How many first characters may be encoded by themselves, whatever follows the text.

@@ -70,6 +70,26 @@ def test_a_text_in_pieces_is_classified_as_the_whole(name: str, pieces: list[str
     assert live.count(model, text) == len(model.reader.tokens("".join(pieces)))
 
 
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=25, deadline=None)
+@given(pieces=pieces)
+def test_its_hidden_state_is_that_of_one_pass(name: str, pieces: list[str]) -> None:
+    """Forwards, over the tokens that are read; before the first token it is zero."""
+    model, text = MODELS[name], LiveReading()
+    for piece in pieces:
+        text = live.read(model, text, piece)
+    found, whole = live.hidden(model, text).hidden_lbh, "".join(pieces)
+    if not model.reader.tokens(whole):
+        assert not found.any()
+        return
+    (encoded,) = model.encode([whole])
+    assert torch.equal(found, model.hidden(encoded).hidden_lbh)
+    with torch.inference_mode():
+        x_1td = model._network.vectors(torch.tensor([encoded.tokens]))
+        _, expected = model._network.stack(x_1td)
+    torch.testing.assert_close(found, expected.hidden_lbh, rtol=1e-4, atol=1e-5)
+
+
 def test_a_state_is_bounded_by_what_the_network_reads() -> None:
     model = MODELS["both"]
     long = live.read(model, LiveReading(), SAMPLE * 10)

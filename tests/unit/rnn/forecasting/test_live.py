@@ -13,10 +13,12 @@ from rnn.config import ForecastingConfig
 from rnn.determinism import Randomness
 from rnn.errors import InputMismatchError, LiveStateError
 from rnn.forecasting import live
-from rnn.forecasting.covariates import SeriesCovariates
+from rnn.forecasting.coding import code_windows
+from rnn.forecasting.covariates import SeriesCovariates, join_covariates
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.scale import RunningDeviation, deviation_so_far
+from rnn.forecasting.windows import SeriesWindows
 
 NETWORK = "n" * 64
 LEVELS = (0.1, 0.5, 0.9)
@@ -117,6 +119,37 @@ def test_a_series_in_pieces_is_forecast_as_the_whole(
     found = live.forecast(model, so_far, ahead_hf, horizon, LEVELS)
     np.testing.assert_array_equal(found.mean_bt, expected.mean_bt)
     np.testing.assert_array_equal(found.quantiles_bqt, expected.quantiles_bqt)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_hidden_state_is_that_of_one_pass(name: str) -> None:
+    """Over the window that its forecast reads; before the first value it is zero."""
+    model, length = MODELS[name], 37
+    series = np.sin(np.arange(length)) + np.arange(length) / 9
+    past, future = beside(model, length)
+    so_far = begin(model)
+    assert not live.hidden(model, so_far).hidden_lbh.any()
+    for at in range(length):
+        so_far, _ = live.extend(
+            model,
+            so_far,
+            series[at : at + 1],
+            part(past, at, at + 1),
+            part(future, at, at + 1),
+            horizon=0,
+        )
+    found = live.hidden(model, so_far).hidden_lbh
+    static, start = (STATIC, START) if so_far.start else ({}, None)
+    ahead = {name: np.append(known, [np.nan] * 5) for name, known in future.items()}
+    known = SeriesCovariates(past, ahead, static, start)
+    examples = join_covariates([series], [known], model.config.data)
+    shape = model.shape(5)
+    coded = code_windows(SeriesWindows(examples, shape).ends(), shape)
+    network = model._decoder._network
+    with torch.inference_mode():
+        _, expected = network.stack(network.stack_reads(torch.from_numpy(coded.inputs_btd)))
+    assert found.abs().max() > 0.01
+    torch.testing.assert_close(found, expected.hidden_lbh, rtol=1e-4, atol=1e-5)
 
 
 def test_a_forecast_of_nothing_new_needs_no_past_covariates() -> None:

@@ -91,6 +91,25 @@ def test_a_text_in_pieces_is_read_as_the_whole(name: str, pieces: list[str]) -> 
 
 @pytest.mark.parametrize("name", MODELS)
 @settings(max_examples=25, deadline=None)
+@given(pieces=pieces)
+def test_its_hidden_state_is_that_of_one_pass(name: str, pieces: list[str]) -> None:
+    model = MODELS[name]
+    text = live.begin(model, seed=1)
+    for piece in pieces:
+        text = read(model, text, piece)
+    tokens = model.tokenizer.encode("".join(pieces))
+    expected = model.initial_state(1)
+    if tokens:
+        _, expected = model.prefill(tokens, expected)
+    found = live.hidden(model, text)
+    tolerance = 1e-4 if name == "in torch" else 0.0
+    torch.testing.assert_close(
+        found.hidden_lbh, expected.hidden_lbh, rtol=tolerance, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=25, deadline=None)
 @given(prompt=st.sampled_from(["", "the", SAMPLE]), cuts=st.lists(st.integers(1, 9), min_size=1))
 def test_tokens_drawn_in_pieces_are_those_drawn_at_once(
     name: str, prompt: str, cuts: list[int]
