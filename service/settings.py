@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     max_sentiment_scores: int = Field(
         1_000_000, ge=1, description="Texts x labels in one answer with all scores."
     )
+    max_attribution_tokens: int = Field(
+        2_048,
+        ge=1,
+        description="Read of all texts of a sentiment request with attributions, each up to some"
+        " hundred times.",
+    )
     max_prompt_tokens: int = Field(16_384, ge=1)
     max_new_tokens: int = Field(8_192, ge=1)
     max_request_new_tokens: int = Field(32_768, ge=1, description="n x max_new_tokens.")

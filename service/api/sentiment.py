@@ -1,5 +1,7 @@
 """Sentiment, or any other label, of texts that come with the request."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from service.api.schemas.sentiment import SentimentAnswer, SentimentRequest
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ValidationError
-from service.inference.requests import Classifications, ServedVersion
+from service.inference.requests import Classifications, ServedVersion, TokenAttributions
 from service.settings import Settings
 
 router: APIRouter = protected_router("/sentiment", tags=["predictions"])
@@ -36,12 +38,29 @@ async def classify(
     version = await served_version(services, subject, body.model, "text-classification")
     max_scores = services.settings.max_sentiment_scores if body.all_scores else None
     found = await services.engine.classify(version, texts, max_scores=max_scores)
-    if found.probabilities_bc.size > THREADED_SCORES:
-        content = await run_in_threadpool(_answer, version, found, all_scores=body.all_scores)
-    else:
-        content = _answer(version, found, all_scores=body.all_scores)
+    attributed: list[tuple[str, TokenAttributions]] = []
+    if body.attributions:
+        labels = _labels(body, found)
+        limit = services.settings.max_attribution_tokens
+        added = await services.engine.attribute(version, texts, labels, max_tokens=limit)
+        attributed = list(zip(texts, added.texts, strict=True))
+    write = partial(_answer, version, found, all_scores=body.all_scores, attributed=attributed)
+    long = found.probabilities_bc.size > THREADED_SCORES or attributed
+    content = await run_in_threadpool(write) if long else write()
     services.usage.count(subject, "texts", len(texts))
     return Response(content, media_type="application/json")
+
+
+def _labels(body: SentimentRequest, found: Classifications) -> list[str]:
+    """That attributions are asked for, of each text."""
+    wanted = body.attribution_label
+    if wanted is None:
+        return [found.labels[best] for best in found.probabilities_bc.argmax(axis=1).tolist()]
+    if wanted not in found.labels:
+        message = f"is not a label of the model, which knows {', '.join(found.labels[:100])}"
+        fault = Fault(("body", "attribution_label"), message)
+        raise ValidationError("The model does not know the label.", faults=[fault])
+    return [wanted] * len(found.truncated)
 
 
 def _check_size(body: SentimentRequest, texts: list[str], settings: Settings) -> None:
@@ -64,8 +83,17 @@ def _too_large(message: str, *place: str | int) -> ValidationError:
     return ValidationError(f"The request is too large: {message}.", faults=[fault])
 
 
-def _answer(version: ServedVersion, found: Classifications, *, all_scores: bool) -> bytes:
-    """The JSON of a SentimentAnswer, straight from the arrays: a model would check each number."""
+def _answer(
+    version: ServedVersion,
+    found: Classifications,
+    *,
+    all_scores: bool,
+    attributed: Sequence[tuple[str, TokenAttributions]] = (),
+) -> bytes:
+    """The JSON of a SentimentAnswer, straight from the arrays: a model would check each number.
+
+    `attributed`: each text with what its tokens add, where that was asked for.
+    """
     best_b = found.probabilities_bc.argmax(axis=1)
     results: list[dict[str, Any]] = [
         {
@@ -93,5 +121,18 @@ def _answer(version: ServedVersion, found: Classifications, *, all_scores: bool)
                 {"label": found.labels[place], "score": score}
                 for place, score in zip(order_c, ranked_c, strict=True)
             ]
+    for result, (text, added) in zip(results, attributed, strict=False):
+        result["attributions"] = {
+            "label": added.label,
+            "log_odds": added.log_odds,
+            "baseline": added.baseline,
+            "gap": added.gap,
+            "tokens": [
+                {"start": start, "end": end, "text": text[start:end], "attribution": attribution}
+                for (start, end), attribution in zip(
+                    added.spans, added.added_t.tolist(), strict=True
+                )
+            ],
+        }
     model = {"name": version.name, "version": version.version}
     return to_json({"model": model, "results": results})

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query
 from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.api import session_steps
@@ -22,6 +23,7 @@ from service.api.schemas.sessions import (
     SessionImport,
     SessionMigration,
     SessionRestore,
+    SessionState,
     SessionStep,
     SessionView,
     SnapshotView,
@@ -101,6 +103,25 @@ async def step(
     """Goes on with what is new, and answers what is asked for."""
     content = await take_step(services, subject, session_id, body)
     return Response(content, media_type="application/json")
+
+
+@router.get("/{session_id}/state", response_model=SessionState)
+async def state(session_id: str, subject: Predicting, services: ServicesDep) -> Response:
+    """The hidden vector of each layer after all that the session was given, as one pass over it
+    leaves them."""
+    held = await services.sessions.hold(subject.workspace_id, session_id)
+    session, pinned = held.session, held.session.pinned
+    version = await _pinned_version(services, subject, pinned)
+    found = await services.engine.look(version, held.state)
+    shown = {
+        "session": session.id,
+        "seq": session.seq,
+        "model": {"name": pinned.model, "version": pinned.version},
+        "task": pinned.task,
+        "length": found.length,
+        "layers": found.hidden_lh.tolist(),
+    }
+    return Response(await run_in_threadpool(to_json, shown), media_type="application/json")
 
 
 @router.post("/{session_id}/fork", status_code=201)

@@ -20,9 +20,10 @@ import numpy as np
 from rnn.forecasting.covariates import SeriesCovariates
 from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError
-from service.inference.live_requests import LiveAnswer, LiveRequest
+from service.inference.live_requests import HiddenLayers, HiddenLook, LiveAnswer, LiveRequest
 from service.inference.messages import (
     Advance,
+    Attribute,
     Cancel,
     Classify,
     Done,
@@ -41,6 +42,7 @@ from service.inference.messages import (
     to_frame,
 )
 from service.inference.requests import (
+    Attributions,
     Classifications,
     Forecasts,
     GenerationEvent,
@@ -211,6 +213,26 @@ class Engine:
             )
             return found
 
+    async def attribute(
+        self,
+        version: ServedVersion,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        max_tokens: int,
+    ) -> Attributions:
+        """To one label of each text. Takes many times what a classification does, in turns.
+
+        Raises ValidationError where more than `max_tokens` are read of all texts together.
+        """
+        with self._admitted():
+            found: Attributions = await self._ask(
+                lambda number: Attribute(
+                    number, version.network, list(texts), list(labels), max_tokens
+                )
+            )
+            return found
+
     async def generate(
         self, version: ServedVersion, request: GenerationRequest
     ) -> AsyncGenerator[list[GenerationEvent], None]:
@@ -242,6 +264,14 @@ class Engine:
         with self._admitted():
             found: LiveAnswer = await self._ask(
                 lambda number: Advance(number, version.network, step)
+            )
+            return found
+
+    async def look(self, version: ServedVersion, state: bytes) -> HiddenLayers:
+        """What the layers hold in the state of a session."""
+        with self._admitted():
+            found: HiddenLayers = await self._ask(
+                lambda number: Advance(number, version.network, HiddenLook(version.sha256, state))
             )
             return found
 

@@ -3,11 +3,16 @@
 from collections.abc import Generator
 from typing import cast
 
+import numpy as np
+
 from rnn.classification.predictor import Classifier
+from rnn.errors import InputMismatchError
 from rnn.forecasting.predictor import Forecaster
 from rnn.generation.predictor import Generator as LanguageModel
 from service.inference import live_labels, live_series, live_texts
 from service.inference.live_requests import (
+    HiddenLayers,
+    HiddenLook,
     LabelStep,
     LiveAnswer,
     LiveRequest,
@@ -17,7 +22,9 @@ from service.inference.live_requests import (
 from service.inference.loaded import Model
 
 
-def advance_in_turns(model: Model, request: LiveRequest) -> Generator[None, None, LiveAnswer]:
+def advance_in_turns(
+    model: Model, request: LiveRequest | HiddenLook
+) -> Generator[None, None, LiveAnswer | HiddenLayers]:
     """Keeps nothing: the answer's state is all that the next step needs.
 
     Raises:
@@ -31,3 +38,18 @@ def advance_in_turns(model: Model, request: LiveRequest) -> Generator[None, None
             return live_labels.advance(cast(Classifier, model), request)
         case SeriesStep():
             return live_series.advance(cast(Forecaster, model), request)
+        case HiddenLook():
+            found = _look(model, request)
+            if not np.isfinite(found.hidden_lh).all():
+                raise InputMismatchError("the hidden state is not finite: the input is too large")
+            return found
+
+
+def _look(model: Model, request: HiddenLook) -> HiddenLayers:
+    match model:
+        case LanguageModel():
+            return live_texts.look(model, request)
+        case Classifier():
+            return live_labels.look(model, request)
+        case Forecaster():
+            return live_series.look(model, request)

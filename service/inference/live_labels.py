@@ -2,7 +2,7 @@
 
 from rnn.classification import live
 from rnn.classification.predictor import Classifier
-from service.inference.live_requests import LabelAnswer, LabelStep
+from service.inference.live_requests import HiddenLayers, HiddenLook, LabelAnswer, LabelStep
 
 
 def advance(model: Classifier, request: LabelStep) -> LabelAnswer:
@@ -19,3 +19,10 @@ def advance(model: Classifier, request: LabelStep) -> LabelAnswer:
         found.truncated[0],
         found.known_share[0],
     )
+
+
+def look(model: Classifier, request: HiddenLook) -> HiddenLayers:
+    """Raises as `service.inference.live.advance_in_turns`."""
+    text = live.from_bytes(model, request.state, request.network)
+    hidden_lbh = live.hidden(model, text).hidden_lbh
+    return HiddenLayers(live.count(model, text), hidden_lbh[:, 0].float().cpu().numpy())

@@ -109,5 +109,19 @@ class SeriesAnswer(Struct, frozen=True, tag=True):
     quantiles_qt: np.ndarray | None
 
 
+class HiddenLook(Struct, frozen=True, tag=True):
+    """Asks what the network holds after all that the session was given."""
+
+    network: str
+    state: bytes
+
+
+class HiddenLayers(Struct, frozen=True, tag=True):
+    """What the units of each layer hold after `length` tokens or timesteps, [L, H]."""
+
+    length: int
+    hidden_lh: np.ndarray
+
+
 LiveRequest: TypeAlias = TextStep | LabelStep | SeriesStep
 LiveAnswer: TypeAlias = TextAnswer | LabelAnswer | SeriesAnswer

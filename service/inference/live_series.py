@@ -7,7 +7,7 @@ import numpy as np
 from rnn.errors import InputMismatchError
 from rnn.forecasting import live
 from rnn.forecasting.predictor import Forecaster
-from service.inference.live_requests import SeriesAnswer, SeriesStep
+from service.inference.live_requests import HiddenLayers, HiddenLook, SeriesAnswer, SeriesStep
 
 
 def advance(model: Forecaster, request: SeriesStep) -> SeriesAnswer:
@@ -36,3 +36,11 @@ def advance(model: Forecaster, request: SeriesStep) -> SeriesAnswer:
             "the forecast is not finite: the values of the series are too large for the network"
         )
     return SeriesAnswer(state, series.count, found.mean_bt[0], found.quantiles_bqt[0])
+
+
+def look(model: Forecaster, request: HiddenLook) -> HiddenLayers:
+    """Raises as `service.inference.live.advance_in_turns`."""
+    series = live.from_bytes(model, request.state, request.network)
+    with np.errstate(over="ignore", invalid="ignore"):  # told to the caller
+        hidden_lbh = live.hidden(model, series).hidden_lbh
+    return HiddenLayers(series.count, hidden_lbh[:, 0].float().cpu().numpy())

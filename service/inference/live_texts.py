@@ -7,7 +7,14 @@ import torch
 from rnn.generation import live
 from rnn.generation.predictor import Generator as LanguageModel
 from rnn.generation.sampling import SamplingSettings
-from service.inference.live_requests import Likeliest, NextToken, TextAnswer, TextStep
+from service.inference.live_requests import (
+    HiddenLayers,
+    HiddenLook,
+    Likeliest,
+    NextToken,
+    TextAnswer,
+    TextStep,
+)
 from service.inference.requests import FinishReason
 from service.inference.stops import StopFilter
 
@@ -38,6 +45,13 @@ def advance(model: LanguageModel, request: TextStep) -> Generator[None, None, Te
         tuple(drawn.likeliest) if drawn else (),
         _next_tokens(model, text, request.top) if request.top else (),
     )
+
+
+def look(model: LanguageModel, request: HiddenLook) -> HiddenLayers:
+    """Raises as `service.inference.live.advance_in_turns`."""
+    text = live.from_bytes(model, request.state, request.network)
+    hidden_lbh = live.hidden(model, text).hidden_lbh
+    return HiddenLayers(live.count(model, text), hidden_lbh[:, 0].float().cpu().numpy())
 
 
 class _Drawn:

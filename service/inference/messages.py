@@ -15,8 +15,9 @@ from msgspec import Struct, msgpack
 from rnn.errors import RnnError
 from rnn.forecasting.covariates import SeriesCovariates
 from service.errors import Fault, ServiceError, of_science
-from service.inference.live_requests import LiveAnswer, LiveRequest
+from service.inference.live_requests import HiddenLayers, HiddenLook, LiveAnswer, LiveRequest
 from service.inference.requests import (
+    Attributions,
     Classifications,
     Forecasts,
     GenerationEvent,
@@ -55,6 +56,17 @@ class Classify(Struct, frozen=True, tag=True):
     max_scores: int | None
 
 
+class Attribute(Struct, frozen=True, tag=True):
+    """Asks for an `Attributions` to one label of each text, of `max_tokens` tokens at most in all
+    texts together."""
+
+    id: int
+    network: Network
+    texts: list[str]
+    labels: list[str]
+    max_tokens: int
+
+
 class Generate(Struct, frozen=True, tag=True):
     """Asks for texts, which come as `Told`."""
 
@@ -64,11 +76,11 @@ class Generate(Struct, frozen=True, tag=True):
 
 
 class Advance(Struct, frozen=True, tag=True):
-    """Asks for the `LiveAnswer` to one step of a session."""
+    """Asks for the `LiveAnswer` to one step of a session, or for what its layers hold."""
 
     id: int
     network: Network
-    step: LiveRequest
+    step: LiveRequest | HiddenLook
 
 
 class Warm(Struct, frozen=True, tag=True):
@@ -98,7 +110,7 @@ class Done(Struct, frozen=True, tag=True):
     """The answer to all but `Generate`."""
 
     id: int
-    answer: Forecasts | Classifications | LiveAnswer | None
+    answer: Forecasts | Classifications | Attributions | LiveAnswer | HiddenLayers | None
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -143,7 +155,7 @@ class Held(Struct, frozen=True, tag=True):
     size_bytes: int
 
 
-Request: TypeAlias = Forecast | Classify | Generate | Advance | Warm
+Request: TypeAlias = Forecast | Classify | Attribute | Generate | Advance | Warm
 ToEngine: TypeAlias = Request | Cancel | Replaced
 FromEngine: TypeAlias = Ready | Done | Failed | Told | Held
 

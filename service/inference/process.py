@@ -20,6 +20,7 @@ from rnn.forecasting.predictor import Forecaster
 from rnn.generation import predictor
 from rnn.kernels import library
 from service.errors import ServiceError
+from service.inference.attributions import attribute_in_turns
 from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
 from service.inference.channel import Channel, ClosedError
 from service.inference.decode import Decoder
@@ -28,6 +29,7 @@ from service.inference.live import advance_in_turns
 from service.inference.loaded import LoadedModels, Model
 from service.inference.messages import (
     Advance,
+    Attribute,
     Cancel,
     Classify,
     Done,
@@ -78,7 +80,8 @@ class EngineLoop:
     limits: Limits
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _batcher: Batcher[_Asked] = field(default_factory=Batcher)
-    _turns: deque[_Asked] = field(default_factory=deque)
+    _steps: deque[_Asked] = field(default_factory=deque)
+    _attributions: deque[_Asked] = field(default_factory=deque)  # long: no step waits for several
     _outbox: list[FromEngine] = field(default_factory=list)
     _told_rows: int = 0
     _told_bytes: int = 0  # of networks
@@ -107,9 +110,9 @@ class EngineLoop:
             self.channel.close()
 
     def _round(self) -> None:
-        """Takes in what has come; then one batch of rows, one turn of a session, one step of every
-        text."""
-        idle = not (self._batcher.busy or self._turns or self._decoder.busy)
+        """Takes in what has come; then one batch of rows, one turn of a session, one of what tokens
+        add to labels, one step of every text."""
+        idle = not (self._batcher.busy or self._steps or self._attributions or self._decoder.busy)
         for message in self.channel.receive(wait=idle):
             self._take(message)
         for asked, model in self._models.arrived():
@@ -117,8 +120,9 @@ class EngineLoop:
         if self._batcher.busy:
             for asked, answer in self._batcher.turn():
                 self._settle(asked, answer)
-        if self._turns:
-            self._turn(self._turns.popleft())
+        for queue in (self._steps, self._attributions):
+            if queue:
+                self._turn(queue)
         if self._decoder.busy:
             self._step()
         if self._models.size_bytes != self._told_bytes:
@@ -169,15 +173,19 @@ class EngineLoop:
                     self._batcher.add(asked, ForecastJob(request, cast(Forecaster, model)))
                 case Classify():
                     self._batcher.add(asked, ClassifyJob(request, cast(Classifier, model)))
+                case Attribute():
+                    asked.turns = attribute_in_turns(cast(Classifier, model), request)
+                    self._attributions.append(asked)
                 case Advance():
                     asked.turns = advance_in_turns(model, request.step)
-                    self._turns.append(asked)
+                    self._steps.append(asked)
                 case Warm():
                     self._settle(asked, None)
         except Exception as error:
             self._settle(asked, error)
 
-    def _turn(self, asked: _Asked) -> None:
+    def _turn(self, queue: deque[_Asked]) -> None:
+        asked = queue.popleft()
         if asked.over:
             return
         assert asked.turns is not None
@@ -188,7 +196,7 @@ class EngineLoop:
         except Exception as error:
             self._settle(asked, error)
         else:
-            self._turns.append(asked)
+            queue.append(asked)
 
     def _step(self) -> None:
         try:

@@ -113,3 +113,22 @@ class Classifications(Struct, frozen=True, tag=True):
     probabilities_bc: np.ndarray
     truncated: list[bool]
     known_share: list[float]
+
+
+class TokenAttributions(Struct, frozen=True):
+    """What the tokens that are read of a text add to the log-odds of a label, and where they stand
+    in it: each token's first character and the one after its last. `baseline` are the log-odds of
+    as many zero vectors, `gap` is what the log-odds lie above it and the sum of all tokens."""
+
+    label: str
+    log_odds: float
+    baseline: float
+    gap: float
+    spans: list[tuple[int, int]]
+    added_t: np.ndarray
+
+
+class Attributions(Struct, frozen=True, tag=True):
+    """Of every text."""
+
+    texts: list[TokenAttributions]

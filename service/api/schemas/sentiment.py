@@ -18,11 +18,19 @@ class SentimentRequest(ClassificationOptions):
     model: ModelReference
     text: InputText | None = Field(None, examples=["A warm and funny film."])
     texts: list[InputText] | None = Field(None, min_length=1)
+    attributions: bool = Field(
+        default=False, description="Also answers with what each token adds to the label."
+    )
+    attribution_label: str | None = Field(
+        None, description="To which label; null: to the one that is answered."
+    )
 
     @model_validator(mode="after")
     def _either(self) -> "SentimentRequest":
         if (self.text is None) == (self.texts is None):
             raise ValueError("give either text or texts")
+        if self.attribution_label is not None and not self.attributions:
+            raise ValueError("attribution_label is for attributions")
         return self
 
     def all_texts(self) -> list[str]:
@@ -43,6 +51,29 @@ class TextSentiment(LabelScore):
     low_confidence: bool = Field(description="The model knows too little of the text to judge it.")
 
 
+class TokenAttribution(View):
+    """A token that was read of the text."""
+
+    start: int = Field(description="Its first character, counted from 0 in Unicode code points.")
+    end: int = Field(description="The one after its last.")
+    text: str = Field(description="These characters of the text, as it was sent.")
+    attribution: float = Field(description="What it adds to the log-odds of the label.")
+
+
+class TextAttributions(View):
+    """Log-odds are ln(p / (1 - p)) of the label's probability p, of the network in float32."""
+
+    label: str
+    log_odds: float
+    baseline: float = Field(description="The log-odds of as many zero vectors in place of words.")
+    gap: float = Field(description="log_odds - baseline - the sum of all attributions.")
+    tokens: list[TokenAttribution] = Field(description="Those that were read, in their order.")
+
+
+class AttributedSentiment(TextSentiment):
+    attributions: TextAttributions | None = None
+
+
 class SentimentAnswer(View):
     model: AnsweringModel
-    results: list[TextSentiment] = Field(description="In the order of the texts.")
+    results: list[AttributedSentiment] = Field(description="In the order of the texts.")

@@ -138,6 +138,19 @@ class StepAnswer(View):
     result: SeriesResult | LabelResult | TextResult
 
 
+class SessionState(View):
+    """What the network holds after all that the session was given."""
+
+    session: str
+    seq: int
+    model: AnsweringModel
+    task: str
+    length: int = Field(description="Tokens or timesteps so far.")
+    layers: list[list[float]] = Field(
+        description="The hidden units of each layer, the one that reads the input first."
+    )
+
+
 class SessionCopy(StrictBody):
     """How long a new session of an old state lives, and its words."""
 

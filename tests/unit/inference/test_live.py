@@ -12,7 +12,7 @@ from rnn.errors import LiveStateError
 from rnn.generation.predictor import Generator
 from service.inference.engine import Engine
 from service.inference.live import advance_in_turns
-from service.inference.live_requests import LiveAnswer, TextAnswer, TextStep
+from service.inference.live_requests import HiddenLayers, LiveAnswer, TextAnswer, TextStep
 from service.inference.options import GenerationOptions
 from service.inference.requests import GenerationRequest, ServedVersion
 from tests.unit.inference.test_engine import collect, run
@@ -22,7 +22,7 @@ NETWORK = "a" * 64
 
 def advance(model: Generator, request: TextStep) -> tuple[TextAnswer, int]:
     """The answer, and in how many turns."""
-    answers: list[LiveAnswer] = []
+    answers: list[LiveAnswer | HiddenLayers] = []
 
     def work() -> Turns[None, None, None]:
         answers.append((yield from advance_in_turns(model, request)))
