@@ -25,6 +25,7 @@ def test_each_form_in_both_schemes_and_widths(make_page: MakePage, look: dict[st
         expect(page.locator("#read")).to_contain_text(ready)
         page.get_by_role("button", name="Begin").click()
         expect(page.locator("#seq")).to_have_text("1")
+        expect(page.locator("#state-told")).to_contain_text("After step 1")
         audit(page)
         fits(page)
 
@@ -77,6 +78,53 @@ def test_a_text_has_labels_with_scores(page: Page) -> None:
     expect(page.locator("#scores li")).to_have_count(2)
 
 
+def test_each_token_is_coloured_by_what_it_adds(page: Page) -> None:
+    """bad_inputs dashboard-01: what was written is text, whatever it holds."""
+    page.on("dialog", lambda _: pytest.fail("a script of the text ran"))
+    text = f"\U0001f600 A great film, cafe\u0301 {SCRIPT}\n  but awful, dull and boring."
+    page.goto("/try?model=starter-sentiment")
+    page.get_by_label("Text").fill(text)
+    page.get_by_role("button", name="Label it").click()
+    tokens = page.locator("#tokens")
+    expect(tokens.get_by_text("awful", exact=True)).to_be_visible()
+    assert tokens.evaluate("place => place.textContent") == text
+    pressed = page.locator("#labels [aria-pressed='true']")
+    expect(pressed).to_have_text("negative")
+    great, awful = (tokens.get_by_text(word, exact=True) for word in ("great", "awful"))
+    assert int(awful.get_attribute("data-adds") or 0) > 0
+    assert int(great.get_attribute("data-adds") or 0) < 0
+    awful.hover()
+    expect(page.locator("#token")).to_contain_text("for negative")
+    great.hover()
+    expect(page.locator("#token")).to_contain_text("against negative")
+    tokens.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#token")).to_contain_text("film:")
+
+    page.get_by_role("button", name="positive").click()
+    expect(pressed).to_have_text("positive")
+    great.hover()
+    expect(page.locator("#token")).to_contain_text("for positive")
+    expect(page.locator("#sum")).to_contain_text("Log-odds of positive")
+    page.get_by_text("In numbers").click()
+    expect(page.get_by_role("cell", name="awful", exact=True)).to_be_visible()
+    audit(page)
+    fits(page)
+
+
+def test_what_was_not_read_of_a_long_text_is_told(make_page: MakePage) -> None:
+    page = make_page(watched=False)  # a refusal is an error in the console
+    page.goto("/try?model=starter-sentiment")
+    page.get_by_label("Text").fill("good film " * 1_000 + "the end")
+    page.get_by_role("button", name="Label it").click()
+    expect(page.locator("#sum")).to_contain_text("in italics was not read")
+    assert page.locator("#tokens .unread").count() == 1
+    page.route("**/api/v1/sentiment", lambda route: route.abort())
+    page.get_by_role("button", name="positive").click()
+    expect(page.locator("#why-fault")).to_contain_text("does not answer")
+    expect(page.locator("#tokens")).to_have_text("")
+
+
 # A model may have written all of it before a click from outside arrives.
 STOP_AT_ONCE = """() => new MutationObserver((_, watch) => {
   if (document.querySelector("#tokens [data-index='3']") === null) return;
@@ -119,6 +167,21 @@ def test_a_session_steps_through_a_series(page: Page, stack: Running) -> None:
     expect(page.get_by_role("button", name="Play")).to_be_enabled()
     page.get_by_role("button", name="End").click()
     expect(page.get_by_role("button", name="Step")).to_be_disabled()
+
+
+def test_a_session_draws_its_hidden_state(page: Page) -> None:
+    for model in ("starter-forecaster", "starter-sentiment", "starter-english"):
+        page.goto(f"/try?model={model}")
+        expect(page.locator("#inside")).to_be_hidden()
+        page.get_by_role("button", name="Begin").click()
+        expect(page.locator("#state-told")).to_contain_text("After step 1 the")
+        page.get_by_role("button", name="Step").click()
+        expect(page.locator("#state-told")).to_contain_text("After step 2 the")
+        expect(page.locator("#state-told")).to_contain_text("moved most")
+        expect(page.locator("#state canvas").first).to_be_visible()
+        layers = page.get_by_label("Layer").locator("option")
+        page.get_by_label("Layer").select_option(str(layers.count() - 1))
+        expect(page.locator("#state-told")).to_contain_text(f"of layer {layers.count()} lie")
 
 
 def test_a_session_steps_through_words_and_then_writes(page: Page) -> None:

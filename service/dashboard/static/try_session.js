@@ -5,6 +5,7 @@ import { bars, visible } from "./bars.js";
 import { axis, Chart } from "./charts.js";
 import { fan, LEVELS } from "./fan.js";
 import { fault } from "./fault.js";
+import { forget, look } from "./hidden.js";
 import { oneSeries, readSeries } from "./series.js";
 
 const at = (name) => document.getElementById(name);
@@ -128,6 +129,7 @@ async function begin() {
   });
   session = made.id;
   at("so-far").replaceChildren();
+  forget();
   seq = 0;
   await step();
 }
@@ -147,6 +149,7 @@ async function step() {
   at("seq").textContent = seq;
   at("expires").textContent = clock.format(new Date(answer.expires_at));
   steps.take(answer.result);
+  await look(session);
   return true;
 }
 

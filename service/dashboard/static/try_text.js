@@ -3,13 +3,13 @@
 import { stream } from "./api.js";
 import { percent, visible } from "./bars.js";
 import { fault } from "./fault.js";
+import { pointable } from "./tokens.js";
 
 const at = (name) => document.getElementById(name);
 const form = at("try");
 const LIKELIEST = 5;
 let stop = new AbortController();
-let drawn = []; // {span, text, logprob, likeliest}
-let pointed = -1;
+let drawn = []; // {text, logprob, likeliest}
 
 function add({ text, logprob, likeliest }) {
   const span = Object.assign(document.createElement("span"), { textContent: text });
@@ -17,30 +17,16 @@ function add({ text, logprob, likeliest }) {
     // From 0, at most as probable as 1 in 1,000, to 4, nearly certain.
     span.dataset.likely = Math.max(0, Math.min(4, Math.floor(4 + (4 * logprob) / Math.log(1000) + 0.5)));
     span.dataset.index = drawn.length;
-    drawn.push({ span, text, logprob, likeliest });
+    drawn.push({ text, logprob, likeliest });
   }
   at("tokens").append(span);
 }
 
-function point(index) {
-  drawn[pointed]?.span.classList.remove("pointed");
-  pointed = Math.max(0, Math.min(drawn.length - 1, index));
-  const token = drawn[pointed];
-  if (token === undefined) return;
-  token.span.classList.add("pointed");
-  const others = token.likeliest.map(({ logprob }) => percent.format(Math.exp(logprob)));
+pointable(at("tokens"), (index) => {
+  const { text, logprob, likeliest } = drawn[index];
+  const others = likeliest.map(({ logprob }) => percent.format(Math.exp(logprob)));
   at("token").textContent =
-    `${visible(token.text)}: ${percent.format(Math.exp(token.logprob))}. The likeliest here had ${others.join(", ")}.`;
-}
-
-at("tokens").addEventListener("pointerover", ({ target }) => {
-  if (target.dataset.index !== undefined) point(Number(target.dataset.index));
-});
-at("tokens").addEventListener("keydown", (event) => {
-  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (by === undefined) return;
-  event.preventDefault();
-  point(pointed + by);
+    `${visible(text)}: ${percent.format(Math.exp(logprob))}. The likeliest here had ${others.join(", ")}.`;
 });
 
 /** What the controls say; those that are empty are left to the service. */
@@ -55,7 +41,6 @@ async function write() {
   const prompt = at("text").value;
   const body = { model: form.dataset.model, prompt, ...sampling(), stream: true, logprobs: LIKELIEST };
   drawn = [];
-  pointed = -1;
   at("token").textContent = "";
   at("read").textContent = "Writing…";
   at("tokens").replaceChildren(Object.assign(document.createElement("span"), { textContent: prompt, className: "prompt" }));
