@@ -17,6 +17,7 @@ from rnn.layers import RecurrentLayer
 from rnn.probe import LayerReading, Probe
 from rnn.recurrences.indrnn import IndRNN
 from rnn.recurrences.recurrence import Recurrence
+from rnn.time_share import TimeShare
 from rnn.work import Work, recurrent_stack
 
 # Timesteps from the end of the rows at which gradients are looked at.
@@ -49,33 +50,15 @@ _FIRST_LOOK_STEPS = 4.0
 Weights = list[dict[str, Tensor]]  # of each layer
 
 
-class LookTimes:
+class LookTimes(TimeShare):
     """When to look: at the interval, and only where the time for it is earned."""
 
     def __init__(self, interval: int | None) -> None:
+        super().__init__(MOST_TIME, _FIRST_LOOK_STEPS)
         self._interval = interval
-        self._spent = 0.0
-        self._longest: float | None = None
 
     def due(self, step: int) -> bool:
         return self._interval is not None and step % self._interval == 0
-
-    def earned(self, steps: int, seconds: float) -> bool:
-        """Whether one more look stays below `MOST_TIME`.
-
-        Args:
-            steps: done in this attempt.
-            seconds: since it began.
-        """
-        expected = self._longest
-        if expected is None:
-            expected = _FIRST_LOOK_STEPS * seconds / max(1, steps)
-        return self._spent + expected <= MOST_TIME * seconds
-
-    def spent(self, seconds: float) -> None:
-        """A look took so long."""
-        self._spent += seconds
-        self._longest = max(seconds, self._longest or 0.0)
 
 
 def layer_weights(work: Work) -> Weights:

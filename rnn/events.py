@@ -1,11 +1,12 @@
 """What a training tells while it runs, and what it asks of its caller. Needs no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from rnn.kernels.library import Precision
+from rnn.samples import Sample
 
 FinishReason = Literal["max_epochs", "max_steps", "max_minutes", "early_stopping"]
 AlertKind = Literal["vanishing", "exploding", "saturated", "diverged"]
@@ -66,6 +67,16 @@ class Evaluated:
     epoch: float
     metrics: dict[str, float]
     improved: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """How the weights of the last evaluation answer a few held-out examples, the same ones each
+    time."""
+
+    step: int
+    epoch: float
+    samples: Sequence[Sample]
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,7 @@ Event = (
     Started
     | StepDone
     | Evaluated
+    | Sampled
     | Diagnosed
     | Alert
     | BatchDivided

@@ -5,7 +5,7 @@ jobs, and its only clock is the caller's.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from rnn.events import (
     Event,
     Finished,
     FinishReason,
+    Sampled,
     Started,
     StepDone,
     Stopped,
@@ -45,6 +46,7 @@ from rnn.optim import (
     set_learning_rate,
 )
 from rnn.quantisation import check_precision, choose_precision
+from rnn.samples import Sample, SampleTimes
 from rnn.tasks import prepare
 from rnn.training_state import Progress, TrainingState
 from rnn.work import Batch, recurrent_stack
@@ -110,6 +112,7 @@ def train(
     most_steps = _most_steps(training, work.steps_per_epoch)
     budget = StepBudget(training, work.steps_per_epoch)
     look_times = LookTimes(training.diagnostics_interval)
+    sample_times = SampleTimes(wanted=training.samples)
     stack = recurrent_stack(work)
     check_precision(config.serving, stack)
     stack.keeps_outputs = bool(training.activation_penalty or training.temporal_activation_penalty)
@@ -145,6 +148,18 @@ def train(
         progress.parts *= 2
         rows = batch.largest_part(progress.parts)
         return BatchDivided(progress.step + 1, progress.parts, rows, shortage.reason)
+
+    evaluations = partial(_evaluations, training, work.steps_per_epoch)
+
+    def sample(elapsed_seconds: float) -> Sequence[Sample]:
+        """Empty where none is due, its time is not earned or its memory is not there."""
+        earned = sample_times.earned(progress.step - first_step, elapsed_seconds)
+        if not earned or not sample_times.due(evaluations(progress.step)):
+            return ()
+        began = control.elapsed_seconds()
+        samples = within_memory(work.samples)
+        sample_times.spent(control.elapsed_seconds() - began)
+        return () if isinstance(samples, Shortage) else samples
 
     yield Started(parameter_count(network), _total_steps(progress, most_steps), first_step)
 
@@ -213,17 +228,19 @@ def train(
             progress.planned_steps, progress.step, seconds, evaluated_before=evaluated
         )
         reason = _limit_reached(progress, most_steps, seconds, training)
-        evaluated = reason is not None or _evaluation_due(
-            progress.step, work.steps_per_epoch, training
-        )
+        due = evaluations(progress.step) > evaluations(progress.step - 1)
+        evaluated = due or reason is not None
         if evaluated:
             with average.applied():
                 metrics = tried_twice(work.evaluate)
                 improved = state.judge(metrics)
+                samples = () if improved is None else sample(seconds - seconds_before)
             if improved is None:
                 yield go_back(f"step {progress.step}: the held-out loss is not finite")
             else:
                 yield Evaluated(progress.step, epochs_done, metrics, improved)
+                if samples:
+                    yield Sampled(progress.step, epochs_done, samples)
                 patience = training.early_stopping_patience
                 if average.triggered(progress.evaluations_since_best):
                     average.begin()
@@ -275,11 +292,12 @@ def _limit_reached(
     return None
 
 
-def _evaluation_due(step: int, steps_per_epoch: int, training: TrainingConfig) -> bool:
-    """At the end of an epoch, and at equal distances within it."""
+def _evaluations(training: TrainingConfig, steps_per_epoch: int, steps: int) -> int:
+    """How many are due in so many steps: at the end of an epoch, and at equal distances within
+    it."""
     interval = -(-steps_per_epoch // training.evaluations_per_epoch)
-    step_of_epoch = (step - 1) % steps_per_epoch + 1
-    return step_of_epoch == steps_per_epoch or step_of_epoch % interval == 0
+    epochs, steps_of_epoch = divmod(steps, steps_per_epoch)
+    return epochs * -(-steps_per_epoch // interval) + steps_of_epoch // interval
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -1,7 +1,7 @@
 """What the training loop needs of a task: batches as losses, held-out figures, a model to save."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnn.checkpoint import Predictor
 from rnn.probe import Probe
+from rnn.samples import Sample
 from rnn.stack import RecurrentStack
 from rnn.tokenizers import SavedTokenizer
 
@@ -127,6 +128,11 @@ class Work(Protocol):
 
     def evaluate(self) -> dict[str, float]:
         """Metrics on the held-out part."""
+        ...
+
+    def samples(self) -> Sequence[Sample]:
+        """How the network answers a few examples of the held-out part, the same ones each time. It
+        is called in place of a step, and must leave generators and carried state alone."""
         ...
 
     def calibrate(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from service.jobs.claims import Claim, Lease, heartbeat, look
 from service.jobs.logs import log_path
 from service.jobs.progress import Checkpoint, record_checkpoint, record_progress, record_resumption
 from service.jobs.states import NOTHING_TO_RESUME, JobState
-from service.jobs.transitions import NewEvent, StaleAttemptError, claimable_queues
+from service.jobs.transitions import EventType, NewEvent, StaleAttemptError, claimable_queues
 from service.log_files import keep_end
 from service.registry.store import announce
 from workers.messages import (
@@ -34,6 +34,7 @@ from workers.messages import (
     Report,
     Resumed,
     RowsDone,
+    Samples,
     Stop,
     TrainingFailed,
     TrainingFinished,
@@ -130,6 +131,8 @@ class AttemptWatch:
             case Evaluation():
                 self._metrics = report.metrics
                 self._measurement("evaluation", report)
+            case Samples():
+                self._event("sample", _data(report))
             case Diagnostics():
                 holding = {(kind, layer) for kind, layer in report.alerts}
                 alerts = [each for each in self._alerts if (each["kind"], each["layer"]) in holding]
@@ -223,8 +226,11 @@ class AttemptWatch:
     def _measurement(
         self, kind: str, report: Measured | RowsDone | Evaluation | Diagnostics
     ) -> None:
+        self._event("metrics", {"kind": kind, **_data(report)})
+
+    def _event(self, type_: EventType, data: dict[str, Any]) -> None:
         if len(self._events) < MAX_BUFFERED_EVENTS:  # a long outage thins the curve out
-            self._events.append(NewEvent("metrics", {"kind": kind, **_data(report)}))
+            self._events.append(NewEvent(type_, data))
 
     def _checkpoint(self, report: CheckpointSaved) -> None:
         self._write_buffered(at_once=True)

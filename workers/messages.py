@@ -126,6 +126,46 @@ class Evaluation(Message):
     improved: bool
 
 
+class TextSample(Message):
+    """`rnn.samples.ContinuedText`"""
+
+    kind: Literal["text"] = "text"
+    prompt: str
+    text: str
+
+
+class ForecastSample(Message):
+    """`rnn.samples.ForecastSeries`: to seven digits; what is missing or not finite is null."""
+
+    kind: Literal["forecast"] = "forecast"
+    series: str
+    position: int
+    history: list[float | None]
+    truth: list[float | None]
+    mean: list[float | None]
+    quantiles: dict[str, list[float | None]]
+
+
+class LabelSample(Message):
+    """`rnn.samples.LabelledText`"""
+
+    kind: Literal["label"] = "label"
+    text: str
+    label: str
+    prediction: str
+    score: float | None
+
+
+class Samples(Message):
+    """How the network answers held-out examples at this step."""
+
+    type: Literal["sample"] = "sample"
+    at: str
+    step: int
+    epoch: float
+    samples: list[Annotated[TextSample | ForecastSample | LabelSample, Field(discriminator="kind")]]
+
+
 class LayerDiagnostics(Message):
     """Of one recurrent layer (`rnn.events.LayerFigures`)."""
 
@@ -244,6 +284,7 @@ Report = Annotated[
     | TrainingStarted
     | Measured
     | Evaluation
+    | Samples
     | Diagnostics
     | Alarm
     | Divided

@@ -3,18 +3,24 @@
 import math
 import threading
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
 
-from rnn.events import Alert, BatchDivided, Diagnosed, Evaluated, StepDone
+from rnn.events import Alert, BatchDivided, Diagnosed, Evaluated, Sampled, StepDone
+from rnn.samples import ContinuedText, ForecastSeries, Sample
 from workers.messages import (
     Alarm,
     Diagnostics,
     Divided,
     Evaluation,
+    ForecastSample,
+    LabelSample,
     LayerDiagnostics,
     Measured,
     Message,
+    Samples,
+    TextSample,
     to_line,
 )
 from workers.trainer_errors import shortened
@@ -98,6 +104,11 @@ class Meter:
                 improved=event.improved,
             )
         )
+
+    def sampled(self, event: Sampled) -> None:
+        self._pause()
+        samples = [_shown(sample) for sample in event.samples]
+        self._reporter.send(Samples(at=now(), step=event.step, epoch=event.epoch, samples=samples))
 
     def diagnosed(self, event: Diagnosed) -> None:
         self._pause()
@@ -192,3 +203,34 @@ Name = TypeVar("Name", str, int)
 
 def finite_values(values: dict[Name, float]) -> dict[Name, float | None]:
     return {name: finite(value) for name, value in values.items()}
+
+
+def _shown(sample: Sample) -> TextSample | ForecastSample | LabelSample:
+    if isinstance(sample, ContinuedText):
+        return TextSample(prompt=_writable(sample.prompt), text=_writable(sample.text))
+    if isinstance(sample, ForecastSeries):
+        return ForecastSample(
+            series=_writable(sample.series),
+            position=sample.position,
+            history=_numbers(sample.history),
+            truth=_numbers(sample.truth),
+            mean=_numbers(sample.mean),
+            quantiles={f"{level:g}": _numbers(row) for level, row in sample.quantiles.items()},
+        )
+    return LabelSample(
+        text=_writable(sample.text),
+        label=_writable(sample.label),
+        prediction=_writable(sample.prediction),
+        score=finite(sample.score),
+    )
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    """Seven digits of each are what a float32 has, and a third of the text."""
+    return [finite(float(f"{value:.7g}")) for value in values]
+
+
+def _writable(text: str) -> str:
+    """Without what neither UTF-8 nor PostgreSQL can hold: halves of surrogate pairs, and NUL, which
+    a network of bytes may well draw."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

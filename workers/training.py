@@ -14,6 +14,7 @@ from rnn.events import (
     Evaluated,
     Event,
     Finished,
+    Sampled,
     Started,
     StepDone,
     Stopped,
@@ -74,6 +75,8 @@ def run(
                 meter.step(event)
             case Evaluated():
                 meter.evaluated(event)
+            case Sampled():
+                meter.sampled(event)
             case Diagnosed():
                 meter.diagnosed(event)
             case Alert():

@@ -24,6 +24,7 @@ from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
 from rnn.precision import float32_or_better
 from rnn.probe import Probe
+from rnn.samples import LabelledText, shortened
 from rnn.tokenizers import EncodedText, WordTokenizer
 from rnn.transfer import take_weights
 from rnn.work import Batch, LossSum, ModelParts, PartLoss, Share
@@ -32,6 +33,7 @@ IntArray = NDArray[np.int64]
 
 _EVALUATION_ROWS = 128
 _SERVED_TEXTS = 1_024
+_SHOWN_TEXTS = 8
 _PROBE_ROWS = 8
 
 
@@ -78,6 +80,8 @@ class ClassificationWork:
             knows_labels = base.values.get("labels") == self._labels
             take_weights(self.network, base.tensors, anew=() if knows_labels else ("head",))
         self._temperature = 1.0
+        self._shown_n = _thinned(self._validation_n, _SHOWN_TEXTS)
+        self._shown_texts = [shortened(examples.texts[row]) for row in self._shown_n]
         self.steps_per_epoch = len(self._epoch_batches(0))
         self._batches: tuple[int, list[IntArray]] = (-1, [])
 
@@ -138,6 +142,21 @@ class ClassificationWork:
     def evaluate(self) -> dict[str, float]:
         return classification_metrics(*self._scored(self._validation_n))
 
+    @torch.inference_mode()
+    def samples(self) -> list[LabelledText]:
+        self.network.eval()
+        rows = self._shown_n
+        tokens_bt, lengths_b = pad_tokens([self._encoded[row].tokens for row in rows])
+        logits_bc = self.network(tokens_bt.to(self._device), lengths_b.to(self._device))
+        score_b, best_b = torch.softmax(logits_bc.double().cpu(), dim=1).max(dim=1)
+        names = [shortened(label) for label in self._labels]
+        return [
+            LabelledText(text, names[self._targets_n[row]], names[best], score)
+            for text, row, best, score in zip(
+                self._shown_texts, rows, best_b.tolist(), score_b.tolist(), strict=True
+            )
+        ]
+
     def calibrate(self) -> dict[str, float]:
         logits_bc, targets_b = self._scored(self._validation_n)
         self._temperature = fit_temperature(logits_bc, targets_b)
@@ -174,10 +193,9 @@ class ClassificationWork:
     @torch.inference_mode()
     def served_losses(self, predictor: Predictor) -> Iterator[LossSum]:
         assert isinstance(predictor, Classifier)
-        most = min(_SERVED_TEXTS, len(self._validation_n))
-        places = np.linspace(0, len(self._validation_n) - 1, most).astype(np.int64)
-        for start in range(0, most, _EVALUATION_ROWS):
-            rows = self._validation_n[places[start : start + _EVALUATION_ROWS]]
+        served_n = _thinned(self._validation_n, _SERVED_TEXTS)
+        for start in range(0, len(served_n), _EVALUATION_ROWS):
+            rows = served_n[start : start + _EVALUATION_ROWS]
             found = predictor.classify_encoded([self._encoded[row] for row in rows])
             likelihood_b = found.probabilities_bc[np.arange(len(rows)), self._targets_n[rows]]
             # One that is too small for a double is no infinite loss.
@@ -196,6 +214,13 @@ class ClassificationWork:
             return ModelParts(values, self._reader)
         values["tokenizer"] = self._reader.name
         return ModelParts(values, self._reader.learned)
+
+
+def _thinned(rows: IntArray, most: int) -> IntArray:
+    """At most so many of them, at equal distances."""
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
+    kept: IntArray = rows[places]
+    return kept
 
 
 def _split(

@@ -102,6 +102,11 @@ class TrainingConfig(Config):
         description="Steps between looks at gradients, gates and weights; fewer looks are taken "
         "where they would cost over 3 % of the time. null: none.",
     )
+    samples: bool = Field(
+        True,
+        description="Whether a few held-out examples are shown as the network answers them after "
+        "a validation; fewer where they would cost over 1 % of the time.",
+    )
     early_stopping_patience: int | None = Field(
         5,
         ge=1,

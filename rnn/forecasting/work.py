@@ -29,6 +29,7 @@ from rnn.forecasting.targets import Targets, read_values
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowSampler, WindowShape
 from rnn.precision import float32_or_better
 from rnn.probe import Probe
+from rnn.samples import ForecastSeries, shortened
 from rnn.transfer import take_weights
 from rnn.work import Batch, LossSum, ModelParts, PartLoss, Share
 
@@ -41,6 +42,9 @@ _RECURSIVE_WINDOWS = 256
 _SERVED_WINDOWS = 1_024
 _SERVED_AT_ONCE = 64
 _PROBE_ROWS = 8
+_SHOWN_WINDOWS = 4
+_SHOWN_TIMESTEPS = 120  # of the history, and of the forecast
+_SHOWN_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 
 @dataclass(frozen=True)
@@ -163,13 +167,41 @@ class ForecastingWork:
         targets = Targets.of(coded, windows.future_bh, self._device)
         return self._distribution.loss(outputs_bho, targets)
 
+    @property
+    def _has_intervals(self) -> bool:
+        """Of forecasts that are not calibrated yet: points have theirs from that."""
+        return self._config.architecture.distribution != "point"
+
     def evaluate(self) -> dict[str, float]:
-        # Before it is calibrated a point has no intervals.
-        intervals = self._config.architecture.distribution != "point"
         validation = self._validation
         if self._config.architecture.decoding == "recursive":  # each window is many paths
             validation = validation.thinned(_RECURSIVE_WINDOWS)
-        return self._figures(validation, self._yardsticks, intervals=intervals)
+        return self._figures(validation, self._yardsticks, intervals=self._has_intervals)
+
+    @torch.inference_mode()
+    def samples(self) -> list[ForecastSeries]:
+        part = self._validation.thinned(_SHOWN_WINDOWS)
+        levels = _SHOWN_LEVELS if self._has_intervals else ()
+        until = slice(min(_SHOWN_TIMESTEPS, self._shape.horizon))
+        samples = []
+        for batch in self._forecasts(part):
+            for row in range(len(batch.windows)):
+                series, origin = part.series_b[batch.rows][row], part.origin_b[batch.rows][row]
+                quantiles_hq = batch.forecast.quantiles_bhq[row, until]
+                samples.append(
+                    ForecastSeries(
+                        series=shortened(self._windows.examples.ids[series]),
+                        position=int(origin),
+                        history=self._series[series][:origin][-_SHOWN_TIMESTEPS:].tolist(),
+                        truth=batch.windows.future_bh[row, until].tolist(),
+                        mean=batch.forecast.mean_bh[row, until].tolist(),
+                        quantiles={
+                            level: quantiles_hq[:, QUANTILE_LEVELS.index(level)].tolist()
+                            for level in levels
+                        },
+                    )
+                )
+        return samples
 
     @torch.inference_mode()
     def calibrate(self) -> dict[str, float]:

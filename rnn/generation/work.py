@@ -13,12 +13,14 @@ from rnn.data.examples import CorpusExamples
 from rnn.determinism import Randomness
 from rnn.errors import DataTooSmallError
 from rnn.generation import evaluation
+from rnn.generation.continuation import continued
 from rnn.generation.corpus import Part, read_corpus
 from rnn.generation.lanes import TextLanes
 from rnn.generation.metrics import perplexity, text_metrics
 from rnn.generation.network import GenerationNetwork
 from rnn.generation.predictor import Generator
 from rnn.probe import Probe
+from rnn.samples import ContinuedText
 from rnn.state import HiddenState
 from rnn.transfer import take_weights
 from rnn.work import Batch, LossSum, ModelParts, PartLoss, Share
@@ -105,6 +107,9 @@ class GenerationWork:
     def _static_metrics(self, part: Part) -> dict[str, float]:
         loss = evaluation.static_loss(self.network, self._corpus.tokens, part)
         return text_metrics(loss, max(1, part.characters) / part.tokens)
+
+    def samples(self) -> list[ContinuedText]:
+        return [continued(self.network, self._corpus)]
 
     def calibrate(self) -> dict[str, float]:
         return {}

@@ -33,6 +33,7 @@ from service.jobs.requests import JobRequest
 from service.jobs.states import TERMINAL, JobState
 from service.jobs.store import RetryChanges
 from service.jobs.submission import enqueue, prepare, require_scopes
+from service.jobs.transitions import EventType
 from service.log_files import read_end
 
 router = protected_router("/jobs", tags=["jobs"])
@@ -182,9 +183,7 @@ def list_events(
     if EVENT_STREAM in request.headers.get("accept", ""):
         seen = after if last_event_id is None else last_event_id
         return _stream(services, subject, job_id, seen)
-    with services.database.transaction() as db:
-        job = store.find(db, subject.workspace_id, job_id)
-        return _event_list(store.events_after(db, job.id, after, limit=limit + 1), limit)
+    return _events(services, subject, job_id, after, limit)
 
 
 @router.get("/{job_id}/metrics")
@@ -196,10 +195,20 @@ def list_metrics(
     limit: Annotated[int, Query(ge=1, le=5000, description="Measurements in the answer.")] = 1000,
 ) -> EventList:
     """What was measured, oldest first: `data.kind` is `step`, `evaluation` or `diagnostics`."""
-    with services.database.transaction() as db:
-        job = store.find(db, subject.workspace_id, job_id)
-        events = store.events_after(db, job.id, after, limit=limit + 1, type_="metrics")
-        return _event_list(events, limit)
+    return _events(services, subject, job_id, after, limit, "metrics")
+
+
+@router.get("/{job_id}/samples")
+def list_samples(
+    job_id: UUID,
+    subject: Reader,
+    services: ServicesDep,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=200, description="Samples in the answer.")] = 50,
+) -> EventList:
+    """How the network answered held-out examples while it was trained, oldest first: `data.samples`
+    are of the `kind` `text`, `forecast` or `label`."""
+    return _events(services, subject, job_id, after, limit, "sample")
 
 
 @router.get("/{job_id}/checkpoints")
@@ -243,6 +252,16 @@ def _stream(services: Services, subject: Subject, job_id: UUID, after: int) -> R
     )
 
 
-def _event_list(events: Any, limit: int) -> EventList:
-    views = [EventView.model_validate(event) for event in events[:limit]]
-    return EventList(data=views, has_more=len(events) > limit)
+def _events(
+    services: Services,
+    subject: Subject,
+    job_id: UUID,
+    after: int,
+    limit: int,
+    type_: EventType | None = None,
+) -> EventList:
+    with services.database.transaction() as db:
+        job = store.find(db, subject.workspace_id, job_id)
+        events = store.events_after(db, job.id, after, limit=limit + 1, type_=type_)
+        views = [EventView.model_validate(event) for event in events[:limit]]
+        return EventList(data=views, has_more=len(events) > limit)

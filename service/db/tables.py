@@ -256,7 +256,7 @@ class JobEvent(Base):
     )
     seq: Mapped[int] = mapped_column(primary_key=True)
     attempt: Mapped[int]
-    type: Mapped[str]  # state | metrics | checkpoint | message | alert
+    type: Mapped[str]  # service.jobs.transitions.EventType
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 

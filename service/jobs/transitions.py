@@ -19,7 +19,7 @@ from service.jobs.states import NOTHING_TO_RESUME, TERMINAL, JobState, is_allowe
 
 MOST_WAKES = 10  # the reaper wakes further workers
 
-EventType = Literal["state", "metrics", "checkpoint", "message", "alert"]
+EventType = Literal["state", "metrics", "sample", "checkpoint", "message", "alert"]
 
 
 class StaleAttemptError(Exception):

@@ -11,6 +11,7 @@ from service.api.schemas.base import StrictBody, View
 from service.api.schemas.models import BaseModelView
 from service.jobs.kinds import JobKind
 from service.jobs.states import JobState
+from service.jobs.transitions import EventType
 from service.json_values import Timestamp
 
 HoldName = Literal["paused", "after"]
@@ -123,7 +124,7 @@ class JobEstimate(View):
 
 class EventView(View):
     seq: int
-    type: Literal["state", "metrics", "checkpoint", "message", "alert"]
+    type: EventType
     attempt: int
     created_at: datetime
     data: dict[str, Any]

@@ -1,8 +1,10 @@
-// The page of a job: its curves, its gradients through depth and time, and its events, as they come.
+// The page of a job: its curves, its samples, its gradients through depth and time, and its events, as
+// they come.
 
 import { call, follow } from "./api.js";
 import { Chart, axis } from "./charts.js";
 import { CONTROLS, FIGURES, Measurements, SPARSE, line, points, scale, small, smooth, zoomed } from "./curves.js";
+import * as samples from "./samples.js";
 
 const id = document.getElementById("job").dataset.job;
 const at = (name) => document.getElementById(name);
@@ -15,6 +17,7 @@ let seen = 0;
 function take(event) {
   seen = Math.max(seen, event.seq);
   if (event.type === "metrics") measured.take(event);
+  else if (event.type === "sample") samples.take(event.data);
   else tell(event);
 }
 
@@ -138,6 +141,7 @@ function draw() {
     if (atEnd) slider.value = slider.max;
     for (const chart of Object.values(charts)) chart.draw();
     drawLayers();
+    samples.draw();
     const last = measured.steps.at(-1);
     at("latest").textContent = last
       ? `Step ${last.step}: loss ${number.format(last.loss)}`
@@ -176,5 +180,5 @@ const live = (event) => {
 draw();
 await load();
 follow(() => `/api/v1/jobs/${id}/events?after=${seen}`, {
-  state: live, metrics: live, checkpoint: live, alert: live, message: live,
+  state: live, metrics: live, sample: live, checkpoint: live, alert: live, message: live,
 });

@@ -16,6 +16,7 @@ from rnn.events import (
     Evaluated,
     Event,
     Finished,
+    Sampled,
     StepDone,
 )
 from tests.unit.rnn.trainings import (
@@ -115,9 +116,7 @@ def cases(
     }
 
 
-def killed(
-    case: Case, last_step: int, folder: Path
-) -> tuple[dict[int, StepDone | Evaluated | Diagnosed | Alert], Finished]:
+def killed(case: Case, last_step: int, folder: Path) -> tuple[list[Event], Finished]:
     """Each attempt saves at a random step, goes on, and dies a few steps later."""
     random = np.random.default_rng(11)
     kills = sorted(random.choice(np.arange(2, last_step), size=KILLS, replace=False).tolist())
@@ -132,7 +131,7 @@ def killed(
                     resume = folder / f"{kill}-{event.step}"
                     event.save(resume)
                     done = event.step
-                case StepDone() | Evaluated() | Diagnosed() | Alert():
+                case StepDone() | Evaluated() | Sampled() | Diagnosed() | Alert():
                     seen.append(event)
                 case Finished():
                     return seen, event
@@ -149,11 +148,13 @@ def test_twenty_kills_change_nothing(task: str, cases: dict[str, Case], tmp_path
     last = whole[-1]
     assert isinstance(last, Finished)
     seen, end = killed(cases[task], last.step, tmp_path)
-    told = [event for event in whole if isinstance(event, StepDone | Evaluated | Diagnosed | Alert)]
-    assert {(type(event), event.step): event for event in seen} == {
-        (type(event), event.step): event for event in told
+    kinds = StepDone | Evaluated | Sampled | Diagnosed | Alert
+    told = [event for event in whole if isinstance(event, kinds)]
+    assert {(type(event), event.step): repr(event) for event in seen} == {
+        (type(event), event.step): repr(event) for event in told
     }
-    assert any(isinstance(event, Diagnosed) for event in told)
+    for kind in (Diagnosed, Sampled):
+        assert any(isinstance(event, kind) for event in told)
     assert end.metrics == last.metrics
     assert weights_hash(end, tmp_path / "end") == weights_hash(last, tmp_path / "last")
 

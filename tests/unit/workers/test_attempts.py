@@ -28,9 +28,11 @@ from workers.messages import (
     Diagnostics,
     Divided,
     Evaluation,
+    LabelSample,
     Measured,
     Message,
     Report,
+    Samples,
     Stop,
     TrainingFinished,
     TrainingStarted,
@@ -226,6 +228,21 @@ def test_an_attempt_that_starts_anew_forgets_the_alerts_and_a_resumed_one_keeps_
     watched._take(STARTED)
     watched._write_buffered(at_once=True)
     assert job_of(watched).progress["alerts"] == []
+
+
+def test_a_sample_is_an_event_and_an_outage_does_not_pile_them_up(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = watch(room, Trainer())
+    shown = LabelSample(text="\N{REPLACEMENT CHARACTER}", label="a", prediction="b", score=0.5)
+    monkeypatch.setattr(attempts, "MAX_BUFFERED_EVENTS", 2)
+    for step in (1, 2, 3):
+        watched._take(Samples(at="t", step=step, epoch=0.5, samples=[shown]))
+    watched._write_buffered(at_once=True)
+    with room.database.transaction() as db:
+        told = [each for each in events_of(db, watched._attempt.job_id) if each.type == "sample"]
+    assert [event.data["step"] for event in told] == [1, 2]
+    assert told[0].data == {"at": "t", "step": 1, "epoch": 0.5, "samples": [shown.model_dump()]}
 
 
 def test_batches_that_are_taken_in_parts_are_a_message(room: Room) -> None:

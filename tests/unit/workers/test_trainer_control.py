@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from rnn.events import Alert, BatchDivided, Diagnosed, Evaluated, LayerFigures, StepDone
+from rnn.events import (
+    Alert,
+    BatchDivided,
+    Diagnosed,
+    Evaluated,
+    LayerFigures,
+    Sampled,
+    StepDone,
+)
+from rnn.samples import ContinuedText, ForecastSeries, LabelledText
 from workers import trainer_control
 from workers.messages import REPORTS
 from workers.trainer_control import Meter, Reporter, TrainingControl
@@ -89,6 +98,36 @@ def test_what_is_not_finite_is_null(clock: Clock) -> None:
     Meter(Reporter(pipe)).step(step(1, loss=math.nan))
     assert sent(pipe)[0]["loss"] is None
     assert sent(pipe)[0]["gradient_norm"] is None
+
+
+def test_a_sample_has_what_json_and_a_database_can_hold(clock: Clock) -> None:
+    pipe = io.BytesIO()
+    meter = Meter(Reporter(pipe))
+    meter.step(step(1))
+    forecast = ForecastSeries(
+        "a\0", 3, [math.nan, 1 / 3, 2.0], [1e300], [math.inf], {0.025: [-math.inf], 0.5: [0.1]}
+    )
+    meter.sampled(Sampled(1, 0.1, [ContinuedText("half \ud800", "nul \0")]))
+    meter.sampled(Sampled(2, 0.2, [forecast]))
+    meter.sampled(Sampled(3, 0.3, [LabelledText("t", "good", "bad", math.nan)]))
+    texts, forecasts, labels = sent(pipe)[1:]
+    assert texts["samples"] == [{"kind": "text", "prompt": "half ?", "text": "nul \ufffd"}]
+    assert forecasts["samples"] == [
+        {
+            "kind": "forecast",
+            "series": "a\ufffd",
+            "position": 3,
+            "history": [None, 0.3333333, 2.0],
+            "truth": [1e300],
+            "mean": [None],
+            "quantiles": {"0.025": [None], "0.5": [0.1]},
+        }
+    ]
+    assert labels["samples"] == [
+        {"kind": "label", "text": "t", "label": "good", "prediction": "bad", "score": None}
+    ]
+    for line in pipe.getvalue().splitlines():
+        REPORTS.validate_json(line)
 
 
 def test_a_look_comes_after_its_step_and_what_is_not_finite_is_null(clock: Clock) -> None:
