@@ -60,6 +60,10 @@ class Runner(Protocol):
         is the state of padded rows where it is not wanted."""
         ...
 
+    def read(self, x: Tensor) -> tuple[Tensor, HiddenState]:
+        """Outputs [B, H] at the last timestep of inputs [B, T, D], and the state after it."""
+        ...
+
 
 class TorchRunner:
     """Torch alone: works for every stack, on every device."""
@@ -107,6 +111,10 @@ class TorchRunner:
             x = functional.embedding(x, self._embedding_vd)
         y_bth, end = self._stack(x, state, lengths_b, state_wanted=state_wanted)
         return y_bth, end
+
+    def read(self, x: Tensor) -> tuple[Tensor, HiddenState]:
+        y_bth, end = self.sequences(x)
+        return y_bth[:, -1], end
 
 
 class RowsAlone(TorchRunner):

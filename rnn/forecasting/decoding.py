@@ -16,7 +16,7 @@ from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.targets import Units, read_values
 from rnn.forecasting.windows import VALUE_FEATURES
 from rnn.kernels.library import Precision
-from rnn.rows import row_by_row
+from rnn.rows import ALONE, linear_alone, row_by_row
 from rnn.runner import Runner, TorchRunner, make_runner
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
@@ -67,20 +67,19 @@ class Decoder:
         """Of windows coded for any horizon up to the trained one; recursive decoding also goes on
         beyond it."""
         head = self._network.head
-        y_bth, state = self._read(coded)
         if isinstance(head, RecursiveHead):
-            return self._drawn(head, coded, state, levels)
-        return stated(self.distribution, self._outputs(head, coded, y_bth, state), coded, levels)
+            return self._drawn(head, coded, levels)
+        return stated(self.distribution, self._outputs(head, coded), coded, levels)
 
     def outputs(self, coded: CodedWindows, truth_bh2: Tensor) -> Tensor:
         """[B, horizon, outputs]: as `ForecastingNetwork.forward`, and with it recursive decoding
         reads the truth."""
         head = self._network.head
-        y_bth, state = self._read(coded)
         if not isinstance(head, RecursiveHead):
-            return self._outputs(head, coded, y_bth, state)
+            return self._outputs(head, coded)
         assert self._writer is not None
         inputs_btd, future_bhd = self._tensors(coded)
+        _, state = self._read(inputs_btd)
         previous_bh2 = torch.cat([inputs_btd[:, -1:, :VALUE_FEATURES], truth_bh2[:, :-1]], dim=1)
         reads_bhd = torch.cat([previous_bh2, future_bhd], dim=2)
         y_bhh, _ = self._writer.sequences(reads_bhd, state=state, state_wanted=False)
@@ -93,33 +92,30 @@ class Decoder:
 
     def hidden(self, coded: CodedWindows) -> HiddenState:
         """Its state after the context."""
-        return self._read(coded)[1]
+        return self._read(self._tensors(coded)[0])[1]
 
-    def _read(self, coded: CodedWindows) -> tuple[Tensor, HiddenState]:
-        """What the stack makes of the context, and the state."""
-        reads_btd, _ = self._tensors(coded)
+    def _read(self, inputs_btd: Tensor) -> tuple[Tensor, HiddenState]:
+        """What the stack makes of the end of the context [B, H], and its state there."""
         if self._network.reads_first:
-            reads_btd = row_by_row(self._network.stack_reads, reads_btd)
-        return self._reader.sequences(reads_btd)
+            inputs_btd = row_by_row(self._network.stack_reads, inputs_btd)
+        return self._reader.read(inputs_btd)
 
-    def _outputs(
-        self, head: DirectHead | SegmentHead, coded: CodedWindows, y_bth: Tensor, state: HiddenState
-    ) -> Tensor:
+    def _outputs(self, head: DirectHead | SegmentHead, coded: CodedWindows) -> Tensor:
         inputs_btd, future_bhd = self._tensors(coded)
+        last_bh, state = self._read(inputs_btd)
         if isinstance(head, DirectHead):
-            return row_by_row(head, y_bth[:, -1], future_bhd)
-        states = state.select(torch.arange(len(y_bth)).repeat_interleave(head.segments))
-        y_nh, _ = self._reader.step(row_by_row(head.tokens, future_bhd), states)
-        return row_by_row(head, y_nh.reshape(len(inputs_btd), head.segments, -1), inputs_btd)
+            return head.forward(last_bh, future_bhd, ALONE)
+        states = state.select(torch.arange(len(inputs_btd)).repeat_interleave(head.segments))
+        y_nh, _ = self._reader.step(head.tokens(future_bhd, ALONE), states)
+        y_bsh = y_nh.reshape(len(inputs_btd), head.segments, -1)
+        return head.forward(y_bsh, inputs_btd, ALONE)
 
     def _tensors(self, coded: CodedWindows) -> tuple[Tensor, Tensor]:
         """Inputs [B, T, D] and future [B, horizon, D]."""
         inputs_btd = torch.from_numpy(coded.inputs_btd).to(self._device)
         return inputs_btd, torch.from_numpy(coded.future_bhd).to(self._device)
 
-    def _drawn(
-        self, head: RecursiveHead, coded: CodedWindows, state: HiddenState, levels: Sequence[float]
-    ) -> Forecast:
+    def _drawn(self, head: RecursiveHead, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
         """Ancestral sampling: each timestep's value is drawn, and read before the next.
 
         The paths of a timestep stand for equal shares of probability, in an order of its own
@@ -129,6 +125,7 @@ class Decoder:
         assert self._writer is not None
         batch, horizon, _ = coded.future_bhd.shape
         paths, units = self._paths, Units.of(coded)
+        _, state = self._read(self._tensors(coded)[0])
         states = state.select(torch.arange(batch).repeat_interleave(paths))
         previous_n2 = np.repeat(coded.inputs_btd[:, -1, :VALUE_FEATURES], paths, axis=0)
         means, drawn = [], []
@@ -136,7 +133,8 @@ class Decoder:
             future_nd = np.repeat(coded.future_bhd[:, timestep], paths, axis=0)
             reads_nd = torch.from_numpy(np.concatenate([previous_n2, future_nd], axis=1))
             y_nh, states = self._writer.step(reads_nd, states)
-            outputs_n1o = _numbers(row_by_row(head.out, y_nh, rows=paths))[:, None]
+            outputs_bpo = linear_alone(head.out, y_nh.reshape(batch, paths, -1))
+            outputs_n1o = _numbers(outputs_bpo).reshape(batch * paths, 1, -1)
             here = units.step(timestep, paths)
             share_p = (np.random.default_rng([timestep]).permutation(paths) + 0.5) / paths
             level_n1 = np.tile(share_p, batch)[:, None]

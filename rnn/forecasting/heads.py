@@ -8,6 +8,7 @@ from rnn.config import ArchitectureConfig
 from rnn.determinism import Randomness
 from rnn.forecasting.windows import VALUE_FEATURES
 from rnn.linear import linear
+from rnn.rows import TOGETHER, Rows
 from rnn.stack import RecurrentStack
 
 
@@ -39,13 +40,13 @@ class DirectHead(nn.Module):
         # Starts at the base itself.
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, last_bh: Tensor, future_bhd: Tensor) -> Tensor:
+    def forward(self, last_bh: Tensor, future_bhd: Tensor, rows: Rows = TOGETHER) -> Tensor:
         """[B, horizon, outputs] from the last output [B, H] and the future features."""
-        mixed_bhw = self.context(last_bh)[:, None, :] + self.future(future_bhd) + self.distance_hw
-        mixed_bhw = functional.gelu(mixed_bhw)
-        mixed_bhw = mixed_bhw + functional.gelu(self.mixed(mixed_bhw))
-        scores: Tensor = self.out(mixed_bhw)
-        return scores
+        context_bw = rows.linear(self.context, last_bh)
+        mixed_bhw = context_bw[:, None, :] + rows.linear(self.future, future_bhd) + self.distance_hw
+        mixed_bhw = rows.gelu(mixed_bhw)
+        mixed_bhw = mixed_bhw + rows.gelu(rows.linear(self.mixed, mixed_bhw))
+        return rows.linear(self.out, mixed_bhw)
 
 
 class SegmentHead(nn.Module):
@@ -87,22 +88,21 @@ class SegmentHead(nn.Module):
             self.linear = nn.Linear(linear_context, horizon * outputs, bias=False)
             nn.init.zeros_(self.linear.weight)
 
-    def tokens(self, future_bhd: Tensor) -> Tensor:
+    def tokens(self, future_bhd: Tensor, rows: Rows = TOGETHER) -> Tensor:
         """[B * segments, token size]: what the stack reads for each future segment."""
         missing = self.segments * self.segment_length - self.horizon
         padded_bhd = functional.pad(future_bhd, (0, 0, 0, missing))
         known_bnd = padded_bhd.reshape(len(future_bhd), self.segments, -1)
-        tokens: Tensor = self.future(known_bnd) + self.place_ns
-        return tokens.flatten(0, 1)
+        return (rows.linear(self.future, known_bnd) + self.place_ns).flatten(0, 1)
 
-    def forward(self, segments_nh: Tensor, inputs_btd: Tensor) -> Tensor:
+    def forward(self, segments_nh: Tensor, inputs_btd: Tensor, rows: Rows = TOGETHER) -> Tensor:
         """[B, horizon, outputs] from the stack's outputs, [B * segments, H] or
         [B, segments, H], and the coded context, whose first feature is the value."""
-        rows = len(inputs_btd)
-        scores: Tensor = self.out(segments_nh)
-        scores = scores.reshape(rows, self.segments * self.segment_length, -1)[:, : self.horizon]
+        batch = len(inputs_btd)
+        scores = rows.linear(self.out, segments_nh)
+        scores = scores.reshape(batch, self.segments * self.segment_length, -1)[:, : self.horizon]
         if self.linear is not None:
-            scores = scores + self.linear(inputs_btd[:, :, 0]).reshape(scores.shape)
+            scores = scores + rows.linear(self.linear, inputs_btd[:, :, 0]).reshape(scores.shape)
         return scores
 
 

@@ -187,6 +187,11 @@ class CudaNetwork:
             y_bth = y_bth.masked_fill(padding_bt[:, :, None], 0)
         return y_bth, end
 
+    def read(self, x: Tensor) -> tuple[Tensor, HiddenState]:
+        """Outputs [B, H] at the last timestep of inputs [B, T, D], and the state after it."""
+        y_bth, end = self.sequences(x)
+        return y_bth[:, -1], end
+
     def _check(self, x: Tensor) -> None:
         """A token outside the table would end the process's work on the GPU, for good."""
         if self._embedding_vd is None:

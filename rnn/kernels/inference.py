@@ -2,7 +2,8 @@
 
 A row's numbers do not depend on the rows beside it, on the number of threads, nor on whether its
 sequence came whole or step by step. Calls run on the CPU without Python's lock, on as many threads
-as torch would use in the calling thread, and allocate nothing but what they return.
+as torch would use in the calling thread or as that chose (`library.use_threads`), and allocate
+nothing but what they return.
 """
 
 import weakref
@@ -15,7 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rnn.cells import CellWeights
 from rnn.errors import InputMismatchError
-from rnn.kernels.library import CELL_NUMBERS, PRECISION_NUMBERS, Library, Precision
+from rnn.kernels.library import (
+    CELL_NUMBERS,
+    PRECISION_NUMBERS,
+    Library,
+    Precision,
+    threads_here,
+)
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
 
@@ -66,6 +73,8 @@ class NativeNetwork:
         self._hidden_size = layers[0].forwards.hidden_size
         self._directions = 2 if stack.bidirectional else 1
         self._width = stack.output_size
+        changed = stack.residual or isinstance(stack.norms[-1], nn.LayerNorm)
+        self._state_is_output = self._directions == 1 and not changed
         self._vocabulary = 0 if embedding_vd is None else len(embedding_vd)
         self._input_size = layers[0].weights().input_weight_gd.shape[1]
         self._outputs = 0 if output is None else output.out_features
@@ -215,6 +224,15 @@ class NativeNetwork:
         y_bth = torch.zeros(*x.shape[:2], self._width)
         return y_bth, self._read(x, lengths_b, state, y_bth, None)
 
+    def read(self, x: Tensor) -> tuple[Tensor, HiddenState]:
+        """Outputs [B, H] at the last timestep of inputs [B, T, D], and the state after it. Where
+        the one is in the other, no outputs of the timesteps before are written."""
+        if self._state_is_output:
+            end = self._read(x, None, None, None, None)
+            return end.hidden_lbh[-1], end
+        y_bth, end = self.sequences(x)
+        return y_bth[:, -1], end
+
     def _read(
         self,
         x: Tensor,
@@ -256,7 +274,7 @@ class NativeNetwork:
         return end
 
     def _call(self, function: object, *arguments: object) -> None:
-        pool = self._library.pool(torch.get_num_threads())
+        pool = self._library.pool(threads_here() or torch.get_num_threads())
         try:
             function(self._net, pool, *arguments)  # type: ignore[operator]
         except ValueError as error:

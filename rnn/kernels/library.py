@@ -106,6 +106,13 @@ class _Pools(threading.local):
         self.by_size: dict[int, _Pool] = {}
 
 
+class _Here(threading.local):
+    """What one thread has chosen for its own calls."""
+
+    threads: int | None = None
+
+
+_here = _Here()
 _lock = threading.Lock()
 _selected: tuple[Library | None, Status] | None = None
 
@@ -120,6 +127,17 @@ def select(choice: Choice) -> Status:
     with _lock:
         _selected = _find(choice)
         return _selected[1]
+
+
+def use_threads(count: int) -> None:
+    """Networks that the calling thread asks are computed on so many threads from now on, itself
+    among them; until it says so, on as many as torch uses in it."""
+    _here.threads = count
+
+
+def threads_here() -> int | None:
+    """What `use_threads` was told in this thread."""
+    return _here.threads
 
 
 def status() -> Status:

@@ -88,8 +88,12 @@ def _check_counts(body: ForecastRequest) -> None:
             raise ValidationError(f"{field} {message}.", faults=[Fault(("body", field), message)])
 
 
-def _inputs(body: ForecastRequest) -> tuple[list[np.ndarray], list[SeriesCovariates]]:
-    """The series, and what is known beside each. Raises ValidationError as `_arrays` does."""
+def _inputs(body: ForecastRequest) -> tuple[list[np.ndarray], list[SeriesCovariates] | None]:
+    """The series, and what is known beside each; None: nothing beside any. Raises ValidationError
+    as `_arrays` does."""
+    beside = (body.past_covariates, body.future_covariates, body.static_covariates, body.start)
+    if beside == (None, None, None, None):
+        return _arrays(body.series), None
     nothing: list[dict[str, Any]] = [{}] * len(body.series)
     starts: list[datetime | None] = [None] if body.start is None else [*body.start]
     return _arrays(body.series), [

@@ -15,7 +15,8 @@ from service.errors import Fault, MalformedJsonError, ValidationError
 MAX_DEPTH = 64
 
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_BRACKETS = re.compile(r"[\[{]+|[\]}]+")
+_BRACKETS = re.compile(rb"[\[{]+|[\]}]+")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SUSPICIOUS_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 Location = tuple[str | int, ...]
@@ -46,9 +47,10 @@ def _check_depth(text: str) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
-    for match in _BRACKETS.finditer(_STRING.sub("", text)):
+    brackets = _STRING.sub("", text).encode().translate(None, _NO_BRACKETS)
+    for match in _BRACKETS.finditer(brackets):
         run = match.group()
-        depth += len(run) if run[0] in "[{" else -len(run)
+        depth += len(run) if run[0] in b"[{" else -len(run)
         if depth > MAX_DEPTH:
             raise MalformedJsonError(f"Nested deeper than {MAX_DEPTH} levels.")
 

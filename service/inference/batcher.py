@@ -6,13 +6,15 @@ waits for a batch to fill. Rows do not know of each other, so batched equals alo
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
+import torch
 
 from rnn.classification.predictor import Classifier
-from rnn.forecasting.covariates import check_covariates
+from rnn.forecasting.covariates import SeriesCovariates, check_covariates
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.reach import check_reach
 from service.errors import ValidationError
@@ -21,6 +23,8 @@ from service.inference.requests import Classifications, Forecasts
 from service.inference.turns import ROWS_PER_TURN, require_finite
 
 User = TypeVar("User")
+
+ROWS_OF_A_THREAD = 4  # fewer take less time than to wake it
 
 
 class Job(Protocol):
@@ -61,18 +65,19 @@ class ForecastJob:
                 "ask for fewer series, timesteps or quantiles."
             )
         check_reach(model.config, self._horizon, request.quantiles)
-        check_covariates(request.series, request.covariates, model.config.data, self._horizon)
+        self._covariates = request.covariates or [SeriesCovariates()] * count
+        check_covariates(request.series, self._covariates, model.config.data, self._horizon)
         self.key = (id(model), self._horizon, tuple(request.quantiles))
         self.order = range(count)
 
     def compute(self, jobs: Sequence["ForecastJob"], rows: Sequence[int]) -> list[Any]:
-        asked = [(job._request, row) for job, row in zip(jobs, rows, strict=True)]
+        asked = list(zip(jobs, rows, strict=True))
         with np.errstate(over="ignore", invalid="ignore"):  # told to the caller
             found = self._model.forecast(
-                [request.series[row] for request, row in asked],
+                [job._request.series[row] for job, row in asked],
                 self._horizon,
                 self._request.quantiles,
-                [request.covariates[row] for request, row in asked],
+                [job._covariates[row] for job, row in asked],
             )
         return list(zip(found.mean_bt, found.quantiles_bqt, strict=True))
 
@@ -120,9 +125,22 @@ class _Queued(Generic[User]):
 
 
 class Batcher(Generic[User]):
-    """All requests of rows, of all networks."""
+    """All requests of rows, of all networks.
 
-    def __init__(self) -> None:
+    Args:
+        threads: that share the rows of a batch. Each computes its own from beginning to end, so
+            that none waits for another, and what is Python's of one runs beside what is native of
+            the others.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._workers = ThreadPoolExecutor(
+            max_workers=threads,
+            thread_name_prefix="rows",
+            initializer=torch.set_num_threads,  # of its kernels, too
+            initargs=(1,),
+        )
         # The keys in the order of their turns, the requests of each in the order of arrival.
         self._queues: OrderedDict[Hashable, dict[User, _Queued[User]]] = OrderedDict()
         self._keys: dict[User, Hashable] = {}
@@ -143,6 +161,9 @@ class Batcher(Generic[User]):
             del queue[user]
             if not queue:
                 del self._queues[key]
+
+    def close(self) -> None:
+        self._workers.shutdown()
 
     def turn(self) -> list[tuple[User, Any]]:
         """Computes one batch; returns the answers that are complete now, and errors."""
@@ -165,9 +186,24 @@ class Batcher(Generic[User]):
     def _compute(self, shares: "list[tuple[_Queued[User], Sequence[int]]]") -> None:
         jobs = [queued.job for queued, rows in shares for _ in rows]
         rows = [row for _, rows in shares for row in rows]
-        results = iter(jobs[0].compute(jobs, rows))
+        results = iter(self._computed(jobs, rows))
         for queued, taken in shares:
             queued.results.update(zip(taken, results, strict=False))
+
+    def _computed(self, jobs: list[Job], rows: list[int]) -> list[Any]:
+        """The result of each row; neighbours go to different threads, since they are as long."""
+        threads = min(self._threads, len(rows) // ROWS_OF_A_THREAD)
+        if threads < 2:
+            return jobs[0].compute(jobs, rows)
+        parts = [slice(first, None, threads) for first in range(threads)]
+        computing = [
+            self._workers.submit(jobs[0].compute, jobs[part], rows[part]) for part in parts
+        ]
+        wait(computing)
+        results: list[Any] = [None] * len(rows)
+        for part, computed in zip(parts, computing, strict=True):
+            results[part] = computed.result()
+        return results
 
     def _one_by_one(
         self, shares: "list[tuple[_Queued[User], Sequence[int]]]"

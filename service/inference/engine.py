@@ -180,12 +180,12 @@ class Engine:
         series: Sequence[np.ndarray],
         horizon: int | None,
         quantiles: Sequence[float],
-        covariates: Sequence[SeriesCovariates],
+        covariates: Sequence[SeriesCovariates] | None,
         *,
         max_values: int,
     ) -> Forecasts:
         """`horizon` None: the one that the network was trained for. `covariates` are those of each
-        series.
+        series; None: nothing is known beside any.
 
         Raises ValidationError where the answer would hold more than `max_values` numbers.
         """
@@ -197,7 +197,7 @@ class Engine:
                     list(series),
                     horizon,
                     list(quantiles),
-                    list(covariates),
+                    None if covariates is None else list(covariates),
                     max_values,
                 )
             )

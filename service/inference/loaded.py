@@ -61,7 +61,7 @@ class LoadedModels(Generic[User]):
         wake: called on another thread when `arrived` has something.
     """
 
-    def __init__(self, max_bytes: int, threads: int, wake: Callable[[], None]) -> None:
+    def __init__(self, max_bytes: int, wake: Callable[[], None]) -> None:
         self._max_bytes = max_bytes
         self.size_bytes = 0
         self._wake = wake
@@ -71,7 +71,7 @@ class LoadedModels(Generic[User]):
             max_workers=1,
             thread_name_prefix="model-loader",
             initializer=torch.set_num_threads,  # counts for the thread that says it
-            initargs=(threads,),
+            initargs=(1,),
         )
 
     def __contains__(self, sha256: str) -> bool:

@@ -36,14 +36,15 @@ class EngineError(Exception):
 
 
 class Forecast(Struct, frozen=True, tag=True):
-    """Asks for a `Forecasts`. `horizon` None: the one that the network was trained for."""
+    """Asks for a `Forecasts`. `horizon` None: the one that the network was trained for.
+    `covariates` None: nothing is known beside any series."""
 
     id: int
     network: Network
     series: list[np.ndarray]
     horizon: int | None
     quantiles: list[float]
-    covariates: list[SeriesCovariates]
+    covariates: list[SeriesCovariates] | None
     max_values: int
 
 

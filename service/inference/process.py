@@ -79,7 +79,6 @@ class EngineLoop:
     channel: Channel
     limits: Limits
     _asked: dict[int, _Asked] = field(default_factory=dict)
-    _batcher: Batcher[_Asked] = field(default_factory=Batcher)
     _steps: deque[_Asked] = field(default_factory=deque)
     _attributions: deque[_Asked] = field(default_factory=deque)  # long: no step waits for several
     _outbox: list[FromEngine] = field(default_factory=list)
@@ -89,15 +88,17 @@ class EngineLoop:
     def __post_init__(self) -> None:
         limits = self.limits
         self._models: LoadedModels[_Asked] = LoadedModels(
-            limits.model_cache_bytes, limits.threads, self.channel.wake
+            limits.model_cache_bytes, self.channel.wake
         )
+        self._batcher: Batcher[_Asked] = Batcher(limits.threads)
         self._decoder = Decoder(
             limits.max_decode_slots, limits.max_prompt_tokens, limits.prefix_cache_bytes
         )
 
     def run(self) -> None:
         """Until the other end is closed."""
-        torch.set_num_threads(self.limits.threads)
+        torch.set_num_threads(1)  # the digits of its products depend on it, and not the kernels'
+        library.use_threads(self.limits.threads)
         try:
             self.channel.send([Ready()])
             with torch.inference_mode():
@@ -107,6 +108,7 @@ class EngineLoop:
             log.info("the API process has left")
         finally:
             self._models.close()
+            self._batcher.close()
             self.channel.close()
 
     def _round(self) -> None:

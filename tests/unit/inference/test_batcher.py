@@ -1,6 +1,6 @@
 """Rows of many requests in one batch: who gets what, and that nobody notices the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -107,6 +107,15 @@ def test_a_request_that_fails_leaves_the_others_their_answers() -> None:
     assert answers == {"good": [0, 1, 2], "fine": [0, 1]}
 
 
+def test_threads_share_the_rows_of_a_batch(batches: list[list[str]]) -> None:
+    batcher: Batcher[str] = Batcher(3)
+    answers = run(batcher, Counted("large", 100), Counted("bad", 30, bad=7), Counted("few", 2))
+    batcher.close()
+    assert isinstance(answers.pop("bad"), ArithmeticError)
+    assert answers == {"large": list(range(100)), "few": [0, 1]}
+    assert max(map(len, batches)) <= -(-ROWS_PER_TURN // 3)
+
+
 def test_who_leaves_is_not_computed_any_more(batches: list[list[str]]) -> None:
     batcher: Batcher[str] = Batcher()
     batcher.add("a", Counted("a", 1_000))
@@ -129,14 +138,22 @@ ASKED = st.lists(
 )
 
 
+@pytest.fixture(scope="module", params=[1, 3])
+def batcher(request: pytest.FixtureRequest) -> Iterator[Batcher[int]]:
+    batcher: Batcher[int] = Batcher(request.param)
+    yield batcher
+    batcher.close()
+
+
 @settings(max_examples=25, deadline=None)
 @given(asked=ASKED)
 def test_labels_are_those_of_each_request_alone(
-    classifier: Classifier, asked: list[tuple[list[list[str]], int, int | None]]
+    batcher: Batcher[int],
+    classifier: Classifier,
+    asked: list[tuple[list[list[str]], int, int | None]],
 ) -> None:
-    """Whoever comes between two batches, and whoever leaves."""
+    """Whoever comes between two batches, and whoever leaves; on however many threads."""
     requests = [[" ".join(words) for words in texts] for texts, _, _ in asked]
-    batcher: Batcher[int] = Batcher()
     answers: dict[int, Any] = {}
     for number, (texts, (_, batches, _)) in enumerate(zip(requests, asked, strict=True)):
         for other, (_, _, leaves) in enumerate(asked[:number]):
@@ -179,9 +196,10 @@ VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
     )
 )
 def test_forecasts_are_those_of_each_request_alone(
-    forecaster: Forecaster, asked: list[tuple[list[list[float]], int | None]]
+    batcher: Batcher[int],
+    forecaster: Forecaster,
+    asked: list[tuple[list[list[float]], int | None]],
 ) -> None:
-    batcher: Batcher[int] = Batcher()
     for number, (series, horizon) in enumerate(asked):
         batcher.add(number, ForecastJob(forecast(series, horizon), forecaster))
     answers: dict[int, Any] = {}

@@ -30,7 +30,7 @@ class Borrowers:
     def __init__(self, max_networks: float) -> None:
         self._woken = threading.Semaphore(0)
         self.models: LoadedModels[str] = LoadedModels(
-            int(max_networks * SIZE), threads=1, wake=self._woken.release
+            int(max_networks * SIZE), wake=self._woken.release
         )
         self.got: dict[str, object] = {}
 

@@ -69,7 +69,7 @@ class Visitor:
 
     def __init__(self) -> None:
         self._woken = threading.Semaphore(0)
-        self.models: LoadedModels[str] = LoadedModels(2**24, threads=1, wake=self._woken.release)
+        self.models: LoadedModels[str] = LoadedModels(2**24, wake=self._woken.release)
 
     def visit(self, network: Network) -> None:
         assert self.models.borrow(network, "me") is None

@@ -30,6 +30,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "slstm": {**SIZES, "cell": "slstm", "num_heads": 3},
     "dense": {**SIZES, "dense": True, "pre_norm": True, "output_layers": "sum"},
     "wide": {"num_layers": 2, "hidden_size": 130},
+    "even": {"num_layers": 1, "hidden_size": 64},
+    "residual": {"num_layers": 2, "hidden_size": 16, "residual": True},
 }
 every_part = pytest.mark.parametrize("part", list(PARTS))
 WORDS = [f"w{number}" for number in range(40)]

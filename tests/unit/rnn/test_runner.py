@@ -122,3 +122,15 @@ def test_outputs_kept_for_penalties_do_not_keep_a_stack_from_the_gpu() -> None:
     network = CudaNetwork(stack)
     assert network.sequences(torch.zeros(1, 2, INPUTS))[0].shape == (1, 2, HIDDEN)
     assert stack.outputs is not None
+
+
+@every_cell
+@every_connection
+@torch.inference_mode()
+def test_reading_to_the_end_gives_what_is_there(cell: str, connection: str, kernels: bool) -> None:
+    runner = make_runner(random_stack(cell, connection).float())
+    x_btd = random_inputs(3, 6).float()
+    y_bth, end = runner.sequences(x_btd)
+    last_bh, state = runner.read(x_btd)
+    assert torch.equal(last_bh, y_bth[:, -1])
+    assert torch.equal(state.hidden_lbh, end.hidden_lbh)
