@@ -94,7 +94,7 @@ class _Features:
 
     def add(self, values_bt: NDArray[Any]) -> None:
         """[B, T] or, for what is the same at each timestep, [B, 1]."""
-        self.array_btd[:, :, self._filled] = np.clip(values_bt, -FURTHEST, FURTHEST)
+        self.array_btd[:, :, self._filled] = np.maximum(np.minimum(values_bt, FURTHEST), -FURTHEST)
         self._filled += 1
 
     def add_observed(self, values_bt: FloatArray) -> None:

@@ -1,8 +1,9 @@
 """Intervals that cover as often as they say, by what was seen in held-out windows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -71,19 +72,27 @@ class Conformal:
         """Quantiles of the given levels in the unit of the series, calibrated, rising with their
         level and none below the lowest value. Beyond the horizon of the fit the last timestep's
         offsets are taken."""
-        last = len(self.offsets_hq) - 1
-        offsets_hq = np.stack(
-            [
-                np.interp(levels, QUANTILE_LEVELS, self.offsets_hq[min(timestep, last)])
-                for timestep in range(quantiles_bhq.shape[1])
-            ]
-        )
+        offsets_hq = self._offsets(tuple(levels), quantiles_bhq.shape[1])
         moved_bhq = quantiles_bhq + scale_b[:, None, None] * offsets_hq
         if lowest_value is not None:
             moved_bhq = np.maximum(moved_bhq, lowest_value)
         place_q = np.argsort(np.argsort(levels, kind="stable"), kind="stable")
         rising_bhq: FloatArray = np.sort(moved_bhq, axis=2)[:, :, place_q]
         return rising_bhq
+
+    @cached_property
+    def _offsets(self) -> Callable[[tuple[float, ...], int], FloatArray]:
+        """Of levels and horizon: the offsets [horizon, levels]. The same are asked for again."""
+        return lru_cache(maxsize=16)(self._interpolated)
+
+    def _interpolated(self, levels: tuple[float, ...], horizon: int) -> FloatArray:
+        last = len(self.offsets_hq) - 1
+        return np.stack(
+            [
+                np.interp(levels, QUANTILE_LEVELS, self.offsets_hq[min(timestep, last)])
+                for timestep in range(horizon)
+            ]
+        )
 
     def to_values(self) -> dict[str, Any]:
         """As a model stores it."""

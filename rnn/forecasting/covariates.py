@@ -148,6 +148,8 @@ def standardised(covariates_btn: FloatArray) -> FloatArray:
     By the window itself, as values are: the same change means the same at every level, and no unit
     has to be that of the training data. One that does not change in the window is 0.
     """
+    if not covariates_btn.shape[2]:
+        return covariates_btn
     observed_btn = ~np.isnan(covariates_btn)
     count_b1n = np.maximum(observed_btn.sum(axis=1, keepdims=True), 1)
     filled_btn = np.where(observed_btn, covariates_btn, 0.0)

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from rnn.checkpoint import manifest_sha256
+from rnn.checkpoint import Content, manifest_sha256, write
+from rnn.config import ForecastingConfig
+from rnn.determinism import Randomness
 from rnn.errors import InputMismatchError
+from rnn.forecasting.network import ForecastingNetwork
 from service.errors import ModelInputMismatchError, OverloadedError, UnavailableError
 from service.inference import engine as engine_module
 from service.inference import process
@@ -36,6 +40,7 @@ from service.inference.requests import (
     TokenDrawn,
 )
 from service.inference.turns import ROWS_PER_TURN
+from tests.serving import served
 
 LIMITS = {
     "kernels": "auto",
@@ -353,3 +358,34 @@ def test_a_generation_that_cannot_begin_raises_first(version: ServedVersion) -> 
         assert await collect(engine, version, GenerationRequest("a", 5))
 
     run(version, scenario)
+
+
+def test_no_digit_tells_how_many_threads_there_are(tmp_path: Path, version: ServedVersion) -> None:
+    """Neither of a batch, whose rows they share, nor of a single series: of a head whose products
+    torch would share out, with other digits."""
+    config = ForecastingConfig.model_validate(
+        {
+            "task": "time-series-forecasting",
+            "architecture": {"num_layers": 1, "hidden_size": 17},
+            "data": {"horizon": 16, "context_length": 24, "season_length": 7},
+        }
+    )
+    network = ForecastingNetwork(config, Randomness(0, torch.device("cpu")))
+    with torch.no_grad():
+        network.head.out.weight.normal_(generator=torch.Generator().manual_seed(0))
+    folder = tmp_path / "forecaster"
+    write(folder, Content("model", config, {}, network.state_dict()))
+    forecaster = served(folder, config.task)
+    series = [np.random.default_rng(seed).normal(size=40) for seed in range(20)]
+    expected: list[np.ndarray] = []
+
+    async def scenario(engine: Engine, _version: ServedVersion) -> None:
+        together = await engine.forecast(forecaster, series, 16, [0.5], None, max_values=10_000)
+        expected.append(together.mean_bt)
+        for row, values in enumerate(series):
+            alone = await engine.forecast(forecaster, [values], 16, [0.5], None, max_values=100)
+            np.testing.assert_array_equal(alone.mean_bt[0], together.mean_bt[row])
+
+    run(version, scenario, threads=1)
+    run(version, scenario, threads=3)
+    np.testing.assert_array_equal(*expected)
