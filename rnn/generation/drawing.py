@@ -22,13 +22,14 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 _UNUSED_BITS = np.uint64(11)  # a float64 holds the other 53
+_FOR_SEED_0 = 2**64 - 1  # the hash leaves 0 where it is, and a first number of 0 is an extreme
 _BELOW_ONE = 1 - 2.0**-53
 
 
 def first_counters(seeds: Sequence[int], drawn: Sequence[int]) -> Counters:
     """Where the streams of these seeds are after so many numbers; those of neighbouring seeds begin
     far apart."""
-    seeds_b = np.array([seed % 2**64 for seed in seeds], np.uint64)
+    seeds_b = np.array([seed % 2**64 or _FOR_SEED_0 for seed in seeds], np.uint64)
     return _hashed(seeds_b) + np.array(drawn, np.uint64) * _GAMMA
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rnn.errors import ConfigError
 from rnn.generation import sampling
+from rnn.generation.drawing import first_counters, uniform
 from rnn.generation.sampling import Draws, SamplingSettings, TokenLogprobs, make_sampler
 
 LOGITS_V = torch.tensor([0.5, 0.3, 0.1, 0.06, 0.04]).log()
@@ -320,3 +321,11 @@ def test_rows_whose_scores_are_no_numbers_are_told_and_disturb_nobody(bad: float
 def test_settings_out_of_range_are_named(chosen: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(chosen))):
         SamplingSettings(**chosen)
+
+
+def test_no_seed_begins_with_an_extreme_number() -> None:
+    """The hash leaves 0 where it is, and 0 is the seed that is meant where none is given."""
+    numbers_b = uniform(first_counters(range(1_000), [0] * 1_000))
+    assert len(set(numbers_b.tolist())) == 1_000
+    assert numbers_b[0] > 0.01
+    assert abs(numbers_b.mean() - 0.5) < 0.05
