@@ -16,7 +16,7 @@ run: .venv/installed .venv/dashboard
 
 # Options of pytest: make test TESTS="tests/unit -k stack". Two files at a time: most of them wait for something.
 test: .venv/installed-dev .venv/dashboard-dev
-	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: .venv/installed-dev
 	$(PYTHON) -m ruff check .

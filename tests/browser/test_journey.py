@@ -27,7 +27,7 @@ def test_a_person_trains_compares_promotes_and_asks(make_page: MakePage, stack: 
     page.get_by_label("Drop files here").set_input_files(DEMAND)
     page.get_by_role("heading", name="demand.csv").wait_for()
 
-    first = train(page, seed=1)
+    first = train(page)
     expect(page.locator("#latest")).to_contain_text("Step", timeout=SLOW)
     before = page.locator("#latest").inner_text()
     expect(page.locator("#latest")).not_to_have_text(before, timeout=SLOW)
@@ -80,25 +80,31 @@ def test_a_person_trains_compares_promotes_and_asks(make_page: MakePage, stack: 
     page.get_by_label("API key").wait_for()
 
 
-def train(page: Page, seed: int) -> str:
+def train(page: Page) -> str:
     """From the page of the data set; returns the address of the job."""
     page.get_by_role("link", name="Train on it").click()
-    page.get_by_text("Adjust").click()
-    for path, value in {
-        "model": "journey",
-        "training.max_epochs": "2",
-        "training.seed": seed,
-    }.items():
-        page.locator(f'[data-path="{path}"]').fill(str(value))
-    page.get_by_role("button", name="Train").click()
-    page.get_by_role("heading", name="journey").wait_for()
-    return page.url
+    choose(page, "Job", "model", "journey")
+    choose(page, "Training", "training.max_epochs", "3")
+    return submit(page)
 
 
 def clone(page: Page) -> str:
     """The same again with another seed."""
     page.get_by_role("link", name="Clone").click()
-    page.locator('[data-path="training.seed"]').fill("2")
+    choose(page, "Training", "training.seed", "2")
+    return submit(page)
+
+
+def choose(page: Page, section: str, path: str, value: str) -> None:
+    expect(page.get_by_role("button", name="Train")).to_be_enabled()
+    part = page.locator("#adjust .section").filter(has=page.get_by_text(section, exact=True))
+    for closed in (page.locator("#adjust"), part):
+        if closed.get_attribute("open") is None:
+            closed.locator("> summary").click()
+    page.locator(f'[data-path="{path}"]').fill(value)
+
+
+def submit(page: Page) -> str:
     page.get_by_role("button", name="Train").click()
     page.get_by_role("heading", name="journey").wait_for()
     return page.url

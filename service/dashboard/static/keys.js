@@ -25,6 +25,7 @@ form.addEventListener("submit", (event) => {
     document.body.dispatchEvent(new CustomEvent("keys"));
   });
 });
+form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew
 
 at("key").addEventListener("focus", () => at("key").select());
 at("copy").addEventListener("click", async () => {

@@ -18,3 +18,4 @@ form.addEventListener("submit", (event) => {
     document.body.dispatchEvent(new CustomEvent("jobs"));
   });
 });
+form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew

@@ -171,4 +171,5 @@ start.addEventListener("click", async () => {
 });
 
 fill(form, JSON.parse(at("values").textContent));
+at("train").disabled = !("may" in at("train").dataset); // until here a click would lose the choices
 look();

@@ -30,3 +30,4 @@ form.addEventListener("submit", async (event) => {
   fault.hidden = false;
   form.elements.key.select();
 });
+form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew

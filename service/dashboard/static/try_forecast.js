@@ -93,6 +93,7 @@ at("from-dataset")?.addEventListener("change", () => fault(form.querySelector(".
   await forecast();
 }));
 
+form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew
 form.dataset.columns = "{}";
 if (at("series").value === "") {
   const wave = (step) => 100 + 0.2 * step + 30 * Math.sin((2 * Math.PI * step) / 24) + 6 * Math.cos(2.3 * step);

@@ -129,4 +129,5 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   classify();
 });
+form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew
 classify();

@@ -65,4 +65,5 @@ form.addEventListener("submit", async (event) => {
   button.disabled = false;
   at("stop").disabled = true;
 });
+form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew
 at("stop").addEventListener("click", () => stop.abort());
