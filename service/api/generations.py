@@ -184,7 +184,10 @@ async def _collect(events: Events, n: int, model: AnsweringModel) -> GenerationA
 
 
 def _drawn(event: TokenDrawn, logprob: float) -> DrawnToken:
-    likeliest = [LikelyToken(token=token, logprob=each) for token, each in event.likeliest]
+    likeliest = [
+        LikelyToken(token=each.token, text=each.text, logprob=each.logprob)
+        for each in event.likeliest
+    ]
     return DrawnToken(token=event.token, logprob=logprob, likeliest=likeliest)
 
 

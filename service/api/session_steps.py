@@ -22,6 +22,7 @@ from service.inference.live_requests import (
     TextStep,
 )
 from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
+from service.inference.requests import LikelyToken
 from service.settings import Settings
 
 FORECASTING, CLASSIFICATION, GENERATION = (
@@ -222,17 +223,16 @@ def _text(body: SessionStep, answer: TextAnswer) -> dict[str, Any]:
                 {
                     "token": token,
                     "logprob": logprob,
-                    "likeliest": [
-                        {"token": other, "logprob": its_logprob} for other, its_logprob in likeliest
-                    ],
+                    "likeliest": _told(likeliest),
                 }
                 for token, logprob, likeliest in zip(
                     answer.tokens, answer.logprobs, answer.likeliest, strict=True
                 )
             ]
     if body.top:
-        found["next"] = [
-            {"token": each.token, "text": each.text, "logprob": each.logprob}
-            for each in answer.next_tokens
-        ]
+        found["next"] = _told(answer.next_tokens)
     return found
+
+
+def _told(tokens: Iterable[LikelyToken]) -> list[dict[str, Any]]:
+    return [{"token": each.token, "text": each.text, "logprob": each.logprob} for each in tokens]

@@ -10,9 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from msgspec import Struct
 
-from service.inference.requests import FinishReason
-
-Likeliest: TypeAlias = tuple[tuple[int, float], ...]
+from service.inference.requests import FinishReason, LikelyToken
 
 
 class TextStep(Struct, frozen=True, tag=True):
@@ -65,14 +63,6 @@ class SeriesStep(Struct, frozen=True, tag=True):
     quantiles: tuple[float, ...] = ()
 
 
-class NextToken(Struct, frozen=True):
-    """A token that may come next, with the text that it would add."""
-
-    token: int
-    text: str
-    logprob: float
-
-
 class TextAnswer(Struct, frozen=True, tag=True):
     """What was drawn: its text, tokens and their log-probabilities, and for each token those of the
     `logprobs` likeliest, best first. `read` is all text that the step added to the session: what
@@ -85,8 +75,8 @@ class TextAnswer(Struct, frozen=True, tag=True):
     finish_reason: FinishReason | None
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
-    likeliest: tuple[Likeliest, ...]
-    next_tokens: tuple[NextToken, ...]
+    likeliest: tuple[tuple[LikelyToken, ...], ...]
+    next_tokens: tuple[LikelyToken, ...]
 
 
 class LabelAnswer(Struct, frozen=True, tag=True):

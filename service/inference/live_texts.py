@@ -10,13 +10,12 @@ from rnn.generation.sampling import SamplingSettings
 from service.inference.live_requests import (
     HiddenLayers,
     HiddenLook,
-    Likeliest,
-    NextToken,
     TextAnswer,
     TextStep,
 )
-from service.inference.requests import FinishReason
+from service.inference.requests import FinishReason, LikelyToken
 from service.inference.stops import StopFilter
+from service.inference.texts import likely_tokens
 
 TOKENS_PER_TURN = 16  # drawn before others are served
 
@@ -77,7 +76,7 @@ class _Drawn:
         self.pieces: list[str] = []
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
-        self.likeliest: list[Likeliest] = []
+        self.likeliest: list[tuple[LikelyToken, ...]] = []
         self._continuation = live.Continuation(model, text, settings, request.seed)
         self._decoder = live.decoder(model, text)
         self._stops = StopFilter(request.stop)
@@ -89,7 +88,7 @@ class _Drawn:
             token, logprobs = self._continuation.draw()
             self.tokens.append(token)
             self.logprobs.append(logprobs.chosen)
-            self.likeliest.append(logprobs.likeliest)
+            self.likeliest.append(likely_tokens(self._decoder, logprobs.likeliest))
             piece = self._decoder.push(token)
             self.said += piece
             self.pieces.append(self._stops.push(piece))
@@ -105,13 +104,10 @@ class _Drawn:
         return self._continuation.text()
 
 
-def _next_tokens(model: LanguageModel, text: live.LiveText, top: int) -> tuple[NextToken, ...]:
+def _next_tokens(model: LanguageModel, text: live.LiveText, top: int) -> tuple[LikelyToken, ...]:
     """The likeliest first; of equally likely ones the lower number."""
     scores_v, _, _ = live.next_scores(model, text)
     logprobs_v = torch.log_softmax(scores_v.float(), dim=0)
     best = torch.sort(logprobs_v, descending=True, stable=True)
-    result = []
-    for token, logprob in zip(best.indices[:top].tolist(), best.values[:top].tolist(), strict=True):
-        decoder = live.decoder(model, text)
-        result.append(NextToken(token, decoder.push(token) + decoder.finish(), logprob))
-    return tuple(result)
+    tokens, logprobs = best.indices[:top].tolist(), best.values[:top].tolist()
+    return likely_tokens(live.decoder(model, text), zip(tokens, logprobs, strict=True))

@@ -70,6 +70,14 @@ class PromptRead(Struct, frozen=True, tag=True, array_like=True):
     cached_tokens: int = 0
 
 
+class LikelyToken(Struct, frozen=True, array_like=True):
+    """A token that may come next, the text that it would add, and its logarithmic probability."""
+
+    token: int
+    text: str
+    logprob: float
+
+
 class TokenDrawn(Struct, tag=True, array_like=True, omit_defaults=True):
     """One more token of text `index`; `text` is what it lets out, often less or more than it.
 
@@ -82,7 +90,7 @@ class TokenDrawn(Struct, tag=True, array_like=True, omit_defaults=True):
     text: str
     # Not frozen: these are told after it was made.
     logprob: float | None = None
-    likeliest: tuple[tuple[int, float], ...] = ()
+    likeliest: tuple[LikelyToken, ...] = ()
 
 
 class TextFinished(Struct, frozen=True, tag=True, array_like=True):

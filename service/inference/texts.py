@@ -1,11 +1,16 @@
 """One text being generated: from its tokens to what is told of them."""
 
+from collections.abc import Iterable
+from copy import copy
+
 from rnn.generation.sampling import SamplingSettings, TokenLogprobs
+from rnn.tokenizers import TextDecoder
 from service.inference.generation import Generation
 from service.inference.requests import (
     FinishReason,
     GenerationEvent,
     GenerationRequest,
+    LikelyToken,
     TextFinished,
     TokenDrawn,
 )
@@ -30,10 +35,11 @@ class Text:
         """Appends a token and says so; False when the text is complete."""
         self._tokens += 1
         stops = self._stops
-        text = stops.push(self._decoder.push(token))
-        event = TokenDrawn(self._index, token, text)
+        event = TokenDrawn(self._index, token, "")
         if logprobs is not None:
-            event.logprob, event.likeliest = logprobs.chosen, logprobs.likeliest
+            event.logprob = logprobs.chosen
+            event.likeliest = likely_tokens(self._decoder, logprobs.likeliest)
+        event.text = stops.push(self._decoder.push(token))
         outbox.append((self.generation, event))
         if stops.stopped:
             self._finish("", "stop", outbox)
@@ -47,6 +53,17 @@ class Text:
     def _finish(self, text: str, reason: FinishReason, outbox: Outbox) -> None:
         finished = TextFinished(self._index, text, reason, self._tokens)
         outbox.append((self.generation, finished))
+
+
+def likely_tokens(
+    decoder: TextDecoder, likeliest: Iterable[tuple[int, float]]
+) -> tuple[LikelyToken, ...]:
+    """Tokens and their log-probabilities, each with the text that it would add."""
+    found = []
+    for token, logprob in likeliest:
+        then = copy(decoder)
+        found.append(LikelyToken(token, then.push(token) + then.finish(), logprob))
+    return tuple(found)
 
 
 def sampling_settings(request: GenerationRequest, index: int) -> SamplingSettings:

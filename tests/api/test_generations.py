@@ -92,7 +92,8 @@ def test_logprobs(client: TestClient, headers: dict[str, str]) -> None:
     assert all(each["logprob"] <= 0 for each in drawn)
     assert sum(each["logprob"] for each in drawn) > -24  # it knows this line well
     for each in drawn:
-        assert each["likeliest"][0] == {"token": each["token"], "logprob": each["logprob"]}
+        best = {"token": each["token"], "text": chr(each["token"]), "logprob": each["logprob"]}
+        assert each["likeliest"][0] == best
         assert len(each["likeliest"]) == 3
     (choice,) = ask(client, headers, logprobs=0, temperature=0)["choices"]
     assert choice["logprobs"] == [{**each, "likeliest": []} for each in drawn]

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -39,6 +40,17 @@ def create(client: TestClient, headers: Headers, model: str = "verses", **body: 
     assert response.status_code == 201, response.text
     assert response.headers["location"] == f"{PATH}/{response.json()['id']}"
     return response.headers["location"]
+
+
+def await_version(client: TestClient, headers: Headers, model: str, version: int) -> str:
+    """The path of a session of it, once the application has heard of it."""
+    deadline = time.monotonic() + 30
+    while True:
+        path = create(client, headers, model)
+        if client.get(path, headers=headers).json()["model"]["version"] == version:
+            return path
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def step(client: TestClient, headers: Headers, path: str, **body: Any) -> Any:
@@ -438,6 +450,7 @@ def test_a_session_moves_to_another_version(
     path = create(client, headers, model, migratable=True)
     answers = [step(client, headers, path, **body) for body in steps]
     second_version(model)
+    await_version(client, headers, model, 2)
     moved = client.post(f"{path}/migrate", json={}, headers=headers)
     assert moved.status_code == 200, moved.text
     assert moved.json()["model"] == {"name": model, "version": 2}

@@ -180,7 +180,7 @@ def test_a_session_draws_its_hidden_state(page: Page) -> None:
         expect(page.locator("#state-told")).to_contain_text("moved most")
         expect(page.locator("#state canvas").first).to_be_visible()
         layers = page.get_by_label("Layer").locator("option")
-        page.get_by_label("Layer").select_option(str(layers.count() - 1))
+        page.get_by_label("Layer").select_option(index=layers.count() - 1)
         expect(page.locator("#state-told")).to_contain_text(f"of layer {layers.count()} lie")
 
 

@@ -44,10 +44,13 @@ class GenerationBody(GenerationOptions):
 
 class LikelyToken(View):
     token: int
+    text: str = Field(description="That it would add.")
     logprob: float
 
 
-class DrawnToken(LikelyToken):
+class DrawnToken(View):
+    token: int
+    logprob: float
     likeliest: list[LikelyToken] = Field(description="Best first.")
 
 

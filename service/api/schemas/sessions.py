@@ -8,7 +8,7 @@ from pydantic import Field
 from rnn.config import MAX_SEED, TaskName
 from service.api.schemas.base import SeriesTime, StrictBody, View
 from service.api.schemas.forecasts import Series, Static
-from service.api.schemas.generations import DrawnToken
+from service.api.schemas.generations import DrawnToken, LikelyToken
 from service.api.schemas.models import AnsweringModel
 from service.api.schemas.sentiment import InputText, TextSentiment
 from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
@@ -114,12 +114,6 @@ class LabelResult(TextSentiment):
     tokens: int = Field(description="Of the text so far.")
 
 
-class NextTokenView(View):
-    token: int
-    text: str
-    logprob: float
-
-
 class TextResult(View):
     """What a language model says; `text` and `finish_reason` where tokens were drawn."""
 
@@ -127,7 +121,7 @@ class TextResult(View):
     text: str | None = None
     finish_reason: FinishReason | None = None
     logprobs: list[DrawnToken] | None = None
-    next: list[NextTokenView] | None = Field(None, description="The likeliest first.")
+    next: list[LikelyToken] | None = Field(None, description="The likeliest first.")
 
 
 class StepAnswer(View):

@@ -24,9 +24,9 @@ function add({ text, logprob, likeliest }) {
 
 pointable(at("tokens"), (index) => {
   const { text, logprob, likeliest } = drawn[index];
-  const others = likeliest.map(({ logprob }) => percent.format(Math.exp(logprob)));
+  const others = likeliest.map((other) => `${visible(other.text)} ${percent.format(Math.exp(other.logprob))}`);
   at("token").textContent =
-    `${visible(text)}: ${percent.format(Math.exp(logprob))}. The likeliest here had ${others.join(", ")}.`;
+    `${visible(text)}: ${percent.format(Math.exp(logprob))}. The likeliest here were ${others.join(", ")}.`;
 });
 
 /** What the controls say; those that are empty are left to the service. */

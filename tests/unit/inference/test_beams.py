@@ -59,7 +59,9 @@ def test_the_n_best_are_told_and_others_go_on(generator: Generator) -> None:
         tokens = caller.tokens(searching, index)
         assert [token.token for token in tokens] == best.tokens
         assert [token.logprob for token in tokens] == [told.chosen for told in best.logprobs]
-        assert [token.likeliest for token in tokens] == [told.likeliest for told in best.logprobs]
+        assert [
+            tuple((each.token, each.logprob) for each in token.likeliest) for token in tokens
+        ] == [told.likeliest for told in best.logprobs]
     ends = [event for event in caller.events[searching] if isinstance(event, TextFinished)]
     assert [(end.index, end.finish_reason, end.tokens) for end in ends] == [
         (index, "length", 12) for index in range(3)
