@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, text
 from benchmarks.quality.rows import Place
 from benchmarks.service import Service, own_service
 from rnn.config import GenerationConfig
+from tests.browser.chromium import find_chromium
 
 JOBS = 100_000
 ROUNDS = 20
@@ -155,9 +156,7 @@ def main() -> None:
     with own_service() as service, sync_playwright() as playwright:
         url = str(service.http.base_url).removesuffix("/api/v1/")
         key = service.http.headers["Authorization"].removeprefix("Bearer ")
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         visits = [opened(browser, url, key, "/") for _ in range(5)]
         browser.close()
         dataset = service.upload("verses.txt", b"a line of a verse\n" * 100)

@@ -1,12 +1,14 @@
 """Tiny networks and examples that every test of the science shares."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from rnn.data.examples import CorpusExamples, SeriesExamples, TextExamples
+from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
+from tests.unit.rnn.trainings import classification, forecasting, generation
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,3 +53,19 @@ def sentences() -> TextExamples:
 def corpus() -> CorpusExamples:
     line = "to plough and sow, to reap and mow, and be a farmer's boy — so it goes.\n"
     return CorpusExamples(np.frombuffer((line * 20).encode(), dtype=np.uint8))
+
+
+@pytest.fixture(params=["forecasting", "classification", "generation"])
+def case(
+    request: pytest.FixtureRequest,
+    series: SeriesExamples,
+    sentences: TextExamples,
+    corpus: CorpusExamples,
+) -> tuple[Any, Examples]:
+    """Makes the configuration of a task, and examples for it."""
+    cases = {
+        "forecasting": (forecasting, series),
+        "classification": (classification, sentences),
+        "generation": (generation, corpus),
+    }
+    return cases[request.param]

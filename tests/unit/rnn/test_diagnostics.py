@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnn.config import ArchitectureConfig, TaskConfig
-from rnn.data.examples import CorpusExamples, Examples, SeriesExamples, TextExamples
+from rnn.data.examples import CorpusExamples, Examples
 from rnn.determinism import Randomness
 from rnn.diagnostics import (
     MOST_TIME,
@@ -28,34 +28,11 @@ from rnn.train import train
 from rnn.work import Work, recurrent_stack
 from tests.unit.rnn.trainings import (
     Scripted,
-    classification,
+    Still,
     events,
-    forecasting,
     generation,
     weights_hash,
 )
-
-
-class Still(Scripted):
-    """Its clock stands still: every look costs nothing."""
-
-    def elapsed_seconds(self) -> float:
-        return 0.0
-
-
-@pytest.fixture(params=["forecasting", "classification", "generation"])
-def case(
-    request: pytest.FixtureRequest,
-    series: SeriesExamples,
-    sentences: TextExamples,
-    corpus: CorpusExamples,
-) -> tuple[Any, Examples]:
-    cases = {
-        "forecasting": (forecasting, series),
-        "classification": (classification, sentences),
-        "generation": (generation, corpus),
-    }
-    return cases[request.param]
 
 
 @pytest.mark.parametrize("kernels", ["auto", "off"])

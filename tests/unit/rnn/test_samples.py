@@ -22,6 +22,7 @@ from rnn.train import train
 from rnn.work import Work
 from tests.unit.rnn.trainings import (
     Scripted,
+    Still,
     classification,
     events,
     forecasting,
@@ -30,28 +31,6 @@ from tests.unit.rnn.trainings import (
 )
 
 Case = tuple[Any, Examples]
-
-
-class Still(Scripted):
-    """Its clock stands still: every sample costs nothing."""
-
-    def elapsed_seconds(self) -> float:
-        return 0.0
-
-
-@pytest.fixture(params=["forecasting", "classification", "generation"])
-def case(
-    request: pytest.FixtureRequest,
-    series: SeriesExamples,
-    sentences: TextExamples,
-    corpus: CorpusExamples,
-) -> Case:
-    cases = {
-        "forecasting": (forecasting, series),
-        "classification": (classification, sentences),
-        "generation": (generation, corpus),
-    }
-    return cases[request.param]
 
 
 def with_architecture(config: TaskConfig, **choices: Any) -> TaskConfig:

@@ -33,6 +33,13 @@ class Scripted:
         return self.step == self.stop_at
 
 
+class Still(Scripted):
+    """Its clock stands still: what is done beside the training costs nothing."""
+
+    def elapsed_seconds(self) -> float:
+        return 0.0
+
+
 def events(
     config: TaskConfig,
     examples: Examples,
