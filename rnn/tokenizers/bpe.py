@@ -92,13 +92,20 @@ class BpeTokenizer:
         """Pieces are merged within the words of the pre-tokenizer's expression alone. A word is as
         it is once it is followed by a character, and one that begins with an apostrophe, which may
         be a contraction such as 'll, by as many as that can have."""
-        settled = 0
-        for _, (start, end) in self._tokenizer.pre_tokenizer.pre_tokenize_str(text):
+        words: list[Span] = []
+        for _, (start, end) in self._words(text):
             known = start + _CONTRACTION if text[start] == "'" else 0
             if max(end + 1, known) > len(text):
                 break
-            settled = end
-        return settled
+            words.append((start, end))
+        # Two words of white space would be one if the text ended with them.
+        if len(words) > 1 and len(self._words(text[words[-2][0] : words[-1][1]])) == 1:
+            words.pop()
+        return words[-1][1] if words else 0
+
+    def _words(self, text: str) -> list[tuple[str, Span]]:
+        words: list[tuple[str, Span]] = self._tokenizer.pre_tokenizer.pre_tokenize_str(text)
+        return words
 
 
 class BpeDecoder:

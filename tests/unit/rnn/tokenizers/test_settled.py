@@ -43,6 +43,7 @@ pieces = st.lists(st.text(st.sampled_from(JOINING) | st.characters(codec="utf-8"
 @example(pieces=["a=", "\u0301", "\u0338"])
 @example(pieces=["x", "½ y", "½"])
 @example(pieces=["a  ", " b", "  \n ", "\n c"])
+@example(pieces=["\n", "\n", "0"])
 def test_tokens_of_the_parts_are_the_tokens_of_the_whole(name: str, pieces: list[str]) -> None:
     encode, settled = TOKENIZERS[name]
     tokens: list[int] = []
