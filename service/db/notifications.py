@@ -6,6 +6,8 @@ after every reconnect.
 
 import json
 import logging
+import os
+import select
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -60,28 +62,38 @@ class Listener:
         self._on_news = on_news
         self._on_gap = on_gap
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pg-listener", daemon=True)
 
     def start(self) -> None:
+        woken, self._waking = os.pipe()
+        self._thread = threading.Thread(
+            target=self._run, args=(woken,), name="pg-listener", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
+        """Once, after the start."""
         self._stopping.set()
+        os.close(self._waking)
         self._thread.join(timeout=5)
 
-    def _run(self) -> None:
+    def _run(self, woken: int) -> None:
         while not self._stopping.is_set():
             try:
-                self._listen()
+                self._listen(woken)
             except psycopg.Error as error:
                 log.warning("lost the listening connection: %s", error)
                 self._stopping.wait(RETRY_SECONDS)
+        os.close(woken)
 
-    def _listen(self) -> None:
+    def _listen(self, woken: int) -> None:
         with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5) as connection:
             for channel in self._channels:
                 connection.execute(f"LISTEN {channel}".encode())
             self._on_gap()
+            poll = select.poll()
+            poll.register(connection, select.POLLIN)
+            poll.register(woken)  # hung up by `stop`
             while not self._stopping.is_set():
-                for news in connection.notifies(timeout=0.5):
+                for news in connection.notifies(timeout=0):
                     self._on_news(news.channel, json.loads(news.payload))
+                poll.poll()

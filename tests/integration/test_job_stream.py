@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import httpx
@@ -68,6 +68,9 @@ class Follower:
 
     def leave(self) -> None:
         """Cuts the connection, as a closed browser does."""
+        stream = self._response.extensions["network_stream"]
+        with suppress(OSError):  # the server was faster
+            stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)  # the thread reads from it
         self._response.close()
         self._client.close()
         self._thread.join()
