@@ -8,8 +8,10 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, TextIO
 
+import msgspec
 import structlog
 
 REDACTED = "[redacted]"
@@ -39,7 +41,7 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             redact,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=_to_json),
         ],
     )
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
@@ -54,13 +56,23 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None
     logging.getLogger("uvicorn.access").disabled = True  # `service.api` logs every request
 
 
+def _to_json(event: dict[str, Any], **_: Any) -> str:
+    """Of plain values, as `redact` leaves them."""
+    return msgspec.json.encode(event).decode()
+
+
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
     """Replaces secrets by name and by form, in every value of an event."""
     return {str(name): _redacted(str(name), value) for name, value in event.items()}
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAMES.match(name) is not None
+
+
 def _redacted(name: str, value: Any) -> Any:
-    if _SECRET_NAMES.match(name):
+    if _is_secret(name):
         return REDACTED
     if value is None or isinstance(value, bool | int | float):
         return value

@@ -5,6 +5,7 @@ is being generated takes a step, so that neither kind of request starves the oth
 """
 
 import argparse
+import gc
 import logging
 import signal
 import socket
@@ -269,6 +270,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     configure_logging(start.log_level)
     library.select(start.kernels)
+    gc.freeze()  # torch's objects: to look through them holds up every answer
     EngineLoop(Channel(socket.socket(fileno=start.descriptor)), start.limits).run()
 
 
