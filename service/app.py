@@ -34,6 +34,7 @@ from service.api import (
     usage,
     workers,
 )
+from service.api import settings as setting_routes
 from service.api.deps import Services
 from service.api.direct import Direct
 from service.api.middleware import Envelope, Gate, Intake
@@ -85,6 +86,7 @@ ROUTERS = (
     schedules,
     dataset_aliases,
     alarms,
+    setting_routes,
     browsers,
     changes,
 )

@@ -24,6 +24,7 @@ SECRET_FILES = Path("/run/secrets")
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="REPRISE_", extra="ignore", frozen=True)
 
+    # Servers and files
     database_url: SecretStr = Field(
         description="postgresql+psycopg://user:password@host:port/database, PostgreSQL 18 or later."
     )
@@ -31,42 +32,62 @@ class Settings(BaseSettings):
     artifact_dir: Path = Field(description="Data sets, checkpoints and models; one for all hosts.")
 
     # HTTP
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65_535)
+    host: str = Field("127.0.0.1", description="Address that the API listens on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65_535, description="Of the API; 0 for one that is free.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="Values of the Host header that are answered, comma separated; * for any.",
     )
     max_body_bytes: int = Field(8 * 2**20, ge=1024, description="JSON bodies.")
     max_upload_bytes: int = Field(2 * 2**30, ge=1024, description="Files, as sent and unpacked.")
-    max_header_bytes: int = Field(32 * 2**10, ge=1024)
+    max_header_bytes: int = Field(32 * 2**10, ge=1024, description="All headers of a request.")
     requests_per_minute: int = Field(6_000, ge=1, description="For each key.")
     failed_logins_per_minute: int = Field(60, ge=1, description="Wrong keys for each address.")
     key_cache_seconds: float = Field(2.0, ge=0, le=5, description="How late a revocation may be.")
     browser_session_hours: float = Field(
         14 * 24.0, gt=0, description="How long a browser stays signed in to the dashboard."
     )
-    idempotency_hours: float = Field(24.0, gt=0)
+    idempotency_hours: float = Field(
+        24.0, gt=0, description="For how long an Idempotency-Key gets its first answer again."
+    )
 
     # Database
-    database_pool_size: int = Field(10, ge=1)
-    database_pool_timeout_seconds: float = Field(3.0, gt=0)
-    statement_timeout_seconds: float = Field(30.0, gt=0)
+    database_pool_size: int = Field(10, ge=1, description="Connections of each process.")
+    database_pool_timeout_seconds: float = Field(
+        3.0, gt=0, description="How long a request waits for one of them."
+    )
+    statement_timeout_seconds: float = Field(
+        30.0, gt=0, description="PostgreSQL gives up a statement that takes longer."
+    )
 
     # Data sets
-    max_columns: int = Field(10_000, ge=1)
-    max_cell_bytes: int = Field(1 * 2**20, ge=1024)
-    preview_rows: int = Field(20, ge=1, le=1_000)
+    max_columns: int = Field(10_000, ge=1, description="Of one table.")
+    max_cell_bytes: int = Field(1 * 2**20, ge=1024, description="One value of a table, one text.")
+    preview_rows: int = Field(
+        20, ge=1, le=1_000, description="First rows of a data set that are shown."
+    )
 
     # Jobs
-    lease_seconds: float = Field(15.0, gt=0)
-    heartbeat_seconds: float = Field(5.0, gt=0)
-    reaper_interval_seconds: float = Field(5.0, gt=0)
+    lease_seconds: float = Field(
+        15.0, gt=0, description="A worker not heard of for so long is taken for lost."
+    )
+    heartbeat_seconds: float = Field(
+        5.0, gt=0, description="Between two signs of life of a worker; shorter than the lease."
+    )
+    reaper_interval_seconds: float = Field(
+        5.0, gt=0, description="Between two rounds in which the reaper puts jobs back."
+    )
     worker_poll_seconds: float = Field(15.0, gt=0, description="Workers look for work unasked.")
-    cancel_poll_seconds: float = Field(1.0, gt=0)
+    cancel_poll_seconds: float = Field(
+        1.0, gt=0, description="How late a running job may see that it is cancelled or paused."
+    )
     drain_seconds: float = Field(20.0, gt=0, description="For a last checkpoint on SIGTERM.")
-    checkpoint_interval_seconds: float = Field(30.0, gt=0)
-    max_crashes_without_progress: int = Field(3, ge=1)
+    checkpoint_interval_seconds: float = Field(
+        30.0, gt=0, description="Of training, between two checkpoints."
+    )
+    max_crashes_without_progress: int = Field(
+        3, ge=1, description="In a row; then the job has failed."
+    )
     failed_checkpoint_days: float = Field(
         30.0, ge=0, description="For how long a failed job can be retried from its checkpoint."
     )
@@ -93,6 +114,8 @@ class Settings(BaseSettings):
     min_free_disk_bytes: int = Field(
         2**30, ge=0, description="Less on the disk of the artifacts is an alarm."
     )
+
+    # Workers
     worker_slots: int = Field(1, ge=1, description="Jobs that one worker trains at a time.")
     trainer_threads: int | None = Field(None, ge=1, description="null: cores divided by slots.")
     trainer_memory_bytes: int | None = Field(
@@ -102,7 +125,6 @@ class Settings(BaseSettings):
         " batch needs more, it is taken in parts. null: no limit.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Of this worker.")
-
     kernels: Literal["auto", "avx512", "avx2", "plain", "off"] = Field(
         "auto",
         description="What computes recurrences: avx512, avx2 or plain, auto for the best of them"
@@ -110,7 +132,9 @@ class Settings(BaseSettings):
     )
 
     # Inference
-    inference_threads: int = Field(1, ge=1)
+    inference_threads: int = Field(
+        1, ge=1, description="Of each API process, for forecasts and labels."
+    )
     max_concurrent_predictions: int = Field(64, ge=1, description="Requests in flight, then 429.")
     model_cache_bytes: int = Field(
         4 * 2**30,
@@ -125,7 +149,7 @@ class Settings(BaseSettings):
         2_000_000, ge=1, description="Series x horizon x (quantiles + 1) in one answer."
     )
     max_texts: int = Field(10_000, ge=1, description="In one sentiment request.")
-    max_text_chars: int = Field(100_000, ge=1)
+    max_text_chars: int = Field(100_000, ge=1, description="Of one text or prompt.")
     max_request_chars: int = Field(4_000_000, ge=1, description="In all texts together.")
     max_sentiment_scores: int = Field(
         1_000_000, ge=1, description="Texts x labels in one answer with all scores."
@@ -136,8 +160,8 @@ class Settings(BaseSettings):
         description="Read of all texts of a sentiment request with attributions, each up to some"
         " hundred times.",
     )
-    max_prompt_tokens: int = Field(16_384, ge=1)
-    max_new_tokens: int = Field(8_192, ge=1)
+    max_prompt_tokens: int = Field(16_384, ge=1, description="Of one prompt.")
+    max_new_tokens: int = Field(8_192, ge=1, description="Of one generated text.")
     max_request_new_tokens: int = Field(32_768, ge=1, description="n x max_new_tokens.")
     max_decode_slots: int = Field(64, ge=1, description="Texts generated at the same time.")
     prefix_cache_bytes: int = Field(
@@ -149,7 +173,9 @@ class Settings(BaseSettings):
     session_ttl_seconds: int = Field(
         3_600, ge=1, description="Of a session that asks for none; each step begins it anew."
     )
-    max_session_ttl_seconds: int = Field(7 * 24 * 3_600, ge=1)
+    max_session_ttl_seconds: int = Field(
+        7 * 24 * 3_600, ge=1, description="The longest that a session may ask for."
+    )
     max_sessions: int = Field(1_000, ge=1, description="For each workspace.")
     max_session_snapshots: int = Field(
         8, ge=1, description="Of one session; the oldest makes room for another one."
@@ -170,7 +196,10 @@ class Settings(BaseSettings):
         2**20, ge=1024, description="To one step; it is kept, to be given again."
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Log
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least that is written."
+    )
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
