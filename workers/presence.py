@@ -4,10 +4,13 @@ import logging
 import os
 import socket
 import threading
+from typing import Any
 
 from service.jobs import workers
+from service.versions import versions
 from workers.attempts import DATABASE_ERRORS
 from workers.room import Room
+from workers.utilisation import Utilisation
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +25,18 @@ class Presence(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        description = {**self._room.devices.description, "versions": versions()}
+        utilisation = Utilisation(description)
+        devices = description  # there is no time yet in which to be busy
         while True:
             try:
-                self._say()
+                self._say(devices)
             except DATABASE_ERRORS as error:
                 log.warning("cannot tell the database that this worker is here: %s", error)
             if self._over.wait(self._room.settings.heartbeat_seconds):
+                utilisation.stop()
                 return
+            devices = utilisation.sample()
 
     def stop(self) -> None:
         """Says goodbye, if anybody listens."""
@@ -40,11 +48,11 @@ class Presence(threading.Thread):
         except DATABASE_ERRORS as error:
             log.warning("the database was not told that this worker stops: %s", error)
 
-    def _say(self) -> None:
+    def _say(self, devices: dict[str, Any]) -> None:
         room = self._room
         with room.database.transaction() as db:
             if self._registered:
-                workers.seen(db, room.worker_id)
+                workers.seen(db, room.worker_id, devices)
             else:
                 workers.register(
                     db,
@@ -53,6 +61,6 @@ class Presence(threading.Thread):
                     pid=os.getpid(),
                     queue=room.devices.queue,
                     slots=room.settings.worker_slots,
-                    devices=room.devices.description,
+                    devices=devices,
                 )
         self._registered = True

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from service.api.deps import ServicesDep
 from service.api.routing import protected_router, requires
-from service.api.schemas.workers import WorkerList, WorkerView
+from service.api.schemas.workers import DevicesView, WorkerList, WorkerView
 from service.auth.subjects import Scope, Subject
 from service.jobs import workers
 from service.jobs.workers import WorkerRow
@@ -35,7 +35,8 @@ def _view(row: WorkerRow) -> WorkerView:
         queue="gpu" if worker.queue == workers.GPU else "cpu",
         slots=worker.slots,
         running_jobs=row.running_jobs,
-        devices=worker.devices,
+        devices=DevicesView.model_validate(worker.devices),
+        versions=worker.devices.get("versions"),
         started_at=worker.started_at,
         seen_at=worker.seen_at,
     )

@@ -86,7 +86,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(asset=asset, sections=SECTIONS)
-    made.filters.update(count=count, duration=duration, figure=figure, instant=instant, size=size)
+    made.filters.update(
+        count=count, duration=duration, figure=figure, instant=instant, share=share, size=size
+    )
     return made
 
 
@@ -121,6 +123,11 @@ def figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     return "–" if value is None else str(value)
+
+
+def share(value: float) -> str:
+    """Of 0 to 1, as 37 %."""
+    return f"{100 * value:.0f} %"
 
 
 def size(bytes_: int) -> str:

@@ -40,11 +40,12 @@ def register(
     )
 
 
-def seen(db: Session, worker_id: UUID) -> None:
+def seen(db: Session, worker_id: UUID, devices: dict[str, Any]) -> None:
+    """The worker is there, and this is how busy its devices are."""
     db.execute(
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(seen_at=func.clock_timestamp())
+        .values(seen_at=func.clock_timestamp(), devices=devices)
         .execution_options(synchronize_session=False)
     )
 

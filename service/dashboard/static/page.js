@@ -71,6 +71,8 @@ document.body.addEventListener("htmx:after:swap", () => localize(document));
 document.body.addEventListener("htmx:before:response", (event) => {
   if (event.detail.ctx.response?.raw?.status === 401) location.reload();
 });
+// Some figures change without news: pages that are looked at ask for them now and then.
+setInterval(() => { if (!document.hidden) document.body.dispatchEvent(new CustomEvent("moment")); }, 5000);
 // A page that the browser kept from before a sign-out shows nothing of it.
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 

@@ -187,7 +187,7 @@ def test_a_worker_that_went_silent_is_lost_for_an_hour(db: Session, settings: Se
     (alarm,) = alarms(db, settings)
     assert (alarm.kind, alarm.count) == (AlarmKind.WORKER_LOST, 1)
     assert "host (process 7)" in alarm.message
-    workers.seen(db, worker_id)
+    workers.seen(db, worker_id, {"cores": 1})
     assert alarms(db, settings) == []
     age(db, Worker, 3_601, "seen_at", id=worker_id)
     assert alarms(db, settings) == []

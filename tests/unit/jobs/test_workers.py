@@ -27,7 +27,7 @@ def test_a_worker_is_live_until_it_is_not_seen(db: Session) -> None:
     assert [row.live for row in workers.list_workers(db, live_seconds=15)] == [True]
     lose(db, worker_id)
     assert [row.live for row in workers.list_workers(db, live_seconds=15)] == [False]
-    workers.seen(db, worker_id)
+    workers.seen(db, worker_id, {"gpus": []})
     assert [row.live for row in workers.list_workers(db, live_seconds=15)] == [True]
     workers.stopped(db, worker_id)
     assert [row.live for row in workers.list_workers(db, live_seconds=15)] == [False]
