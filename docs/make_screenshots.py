@@ -58,6 +58,12 @@ def ask(page: Page, model: str, button: str) -> None:
         page.get_by_role("button", name="Step").click()
 
 
+def find_settings(page: Page) -> None:
+    """Some of them: all are a long page."""
+    page.goto("/settings")
+    page.get_by_label("Find").fill("bytes")
+
+
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with own_service() as service, sync_playwright() as playwright:
@@ -109,6 +115,7 @@ def main() -> None:
         look("try-text", lambda page: ask(page, "starter-english", "Write on"))
         look("keys", lambda page: page.goto("/keys"))
         look("usage", lambda page: page.goto("/usage"))
+        look("settings", find_settings)
         browser.close()
 
 

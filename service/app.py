@@ -56,6 +56,7 @@ from service.dashboard import (
 from service.dashboard import datasets as dataset_pages
 from service.dashboard import jobs as job_pages
 from service.dashboard import keys as key_pages
+from service.dashboard import settings as setting_pages
 from service.dashboard import sweeps as sweep_pages
 from service.dashboard import usage as usage_pages
 from service.db.engine import Database, make_engine
@@ -103,6 +104,7 @@ PAGES = (
     trying,
     key_pages,
     usage_pages,
+    setting_pages,
     sign_in,
     static_files,
 )

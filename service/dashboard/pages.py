@@ -38,6 +38,7 @@ SECTIONS = (
     ("/try", "Try it"),
     ("/keys", "Keys"),
     ("/usage", "Usage"),
+    ("/settings", "Settings"),
 )
 
 
