@@ -16,6 +16,7 @@ import httpx
 
 from rnn.kernels.build import levels
 from tests.image.containers import ROOT, USER, Image, Running
+from tests.image.pages import look_at_pages
 from tests.image.servers import free_port, servers
 
 READY_SECONDS = 120.0
@@ -92,7 +93,7 @@ def main() -> None:
         port = free_port()
         image.environment = {"REPRISE_HOST": "127.0.0.1", "REPRISE_PORT": str(port)}
         say(image.run(tools, "migrate").strip())
-        key = image.run(tools, "api", ["keys", "create", "first"]).strip()
+        key = image.run(tools, "api", ["keys", "create", "first", "--admin"]).strip()
         running: list[Running] = []
         try:
             begun = time.monotonic()
@@ -109,6 +110,8 @@ def main() -> None:
                 say(f"kernels: {kernels['level']} ({kernels['reason']})")
                 assert kernels["level"] != "torch", kernels
                 follow_a_job(client)
+            pages, files = look_at_pages(f"http://127.0.0.1:{port}", key)
+            say(f"dashboard: {len(pages)} pages, {len(files)} files that they load")
             for one in reversed(running):
                 say(f"{one.service} stopped {one.stop():.1f} s after SIGTERM")
             assert not image.healthy(running[0].container), "a stopped API passes as healthy"
