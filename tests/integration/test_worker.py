@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import psutil
@@ -263,8 +264,15 @@ def test_a_worker_says_that_it_is_there_and_that_it_goes(
             found = list_workers(db, live_seconds=2)
         return [(row.live, row.worker.stopped_at is not None) for row in found]
 
+    def devices() -> dict[str, Any]:
+        with database.transaction() as db:
+            return list_workers(db, live_seconds=2)[0].worker.devices
+
     worker = machine.start_worker()
     wait_for(lambda: rows() == [(True, False)], "a live worker")
+    assert devices()["versions"]["reprise"]
+    wait_for(lambda: 0 <= devices().get("processor_utilisation", -1) <= 1, "how busy it is")
+    assert {"cores", "gpus", "versions", "memory_used_bytes"} <= devices().keys()
     worker.send_signal(signal.SIGINT)
     worker.wait(10)
     assert rows() == [(False, True)]
