@@ -164,23 +164,24 @@ def _services(settings: Settings) -> Services:
     artifacts = ArtifactStore(settings.artifact_dir)
     signer = Signer(settings.artifact_dir)
     names = Names(signer)
+    engine = Engine(
+        kernels=settings.kernels,
+        threads=settings.inference_threads,
+        max_concurrent=settings.max_concurrent_predictions,
+        model_cache_bytes=settings.model_cache_bytes,
+        max_decode_slots=settings.max_decode_slots,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
+        log_level=settings.log_level,
+    )
     return Services(
         settings=settings,
         database=database,
         artifacts=artifacts,
         authenticator=Authenticator(database, settings.key_cache_seconds),
         waker=Waker(settings.redis_url.get_secret_value()),
-        engine=Engine(
-            kernels=settings.kernels,
-            threads=settings.inference_threads,
-            max_concurrent=settings.max_concurrent_predictions,
-            model_cache_bytes=settings.model_cache_bytes,
-            max_decode_slots=settings.max_decode_slots,
-            max_prompt_tokens=settings.max_prompt_tokens,
-            prefix_cache_bytes=settings.prefix_cache_bytes,
-            log_level=settings.log_level,
-        ),
-        models=ModelResolver(database, artifacts),
+        engine=engine,
+        models=ModelResolver(database, artifacts, engine.replaced),
         signer=signer,
         names=names,
         sessions=SessionStore(

@@ -12,11 +12,7 @@ from service.inference.requests import Network, ServedVersion
 async def find_version(services: Services, subject: Subject, reference: str) -> ServedVersion:
     """The version that a reference stands for."""
     version = services.models.kept(subject.workspace_id, reference)
-    if version is None:
-        version, before = await services.models.ask(subject.workspace_id, reference)
-        if before is not None:
-            services.engine.replaced(before.sha256)
-    return version
+    return version or await services.models.ask(subject.workspace_id, reference)
 
 
 async def served_version(

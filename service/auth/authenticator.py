@@ -2,7 +2,8 @@
 
 A key is looked up again after `key_cache_seconds`, so that is how late a revocation by another
 process takes effect; one by this process takes effect at once (`forget`). Only right keys are
-remembered, by their digest.
+remembered, by their digest. One that is in use is looked up again in half that time, and no request
+waits for that.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ CAPACITY = 10_000
 @dataclass(frozen=True)
 class _Remembered:
     subject: Subject
+    due: float  # to be looked up again
     until: float
 
 
@@ -50,21 +52,12 @@ class Authenticator:
     async def subject(self, text: str) -> Subject:
         """The subject of a key; raises UnauthenticatedError, the same for every reason."""
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        found = self._remembered.get(digest)
-        if found is not None and found.until > self._clock():
+        found, now = self._remembered.get(digest), self._clock()
+        if found is not None and now < found.until:
+            if now >= found.due:
+                self._shared(digest, text)
             return found.subject
-        key = parse(text)
-        if key is None:
-            raise UnauthenticatedError(store.WRONG_KEY)
-        # Requests that come at the same time share one look-up, which outlives any of them. Who
-        # comes after a revocation does not share one that may have read the key before it.
-        name = (digest, self._revocations)
-        look_up = self._look_ups.get(name)
-        if look_up is None:
-            look_up = asyncio.create_task(self._look_up(*name, key))
-            self._look_ups[name] = look_up
-            look_up.add_done_callback(lambda done: self._end(name, done))
-        return await asyncio.shield(look_up)
+        return await asyncio.shield(self._shared(digest, text))
 
     async def browser(self, token: str) -> Subject:
         """The subject of a browser that signed in; raises UnauthenticatedError. Not remembered:
@@ -79,6 +72,20 @@ class Authenticator:
                 if found.subject.key_id == key_id:
                     del self._remembered[digest]
 
+    def _shared(self, digest: bytes, text: str) -> asyncio.Task[Subject]:
+        """The look-up of all requests that come at the same time, which outlives any of them. Who
+        comes after a revocation does not share one that may have read the key before it."""
+        name = (digest, self._revocations)
+        look_up = self._look_ups.get(name)
+        if look_up is None:
+            key = parse(text)
+            if key is None:
+                raise UnauthenticatedError(store.WRONG_KEY)
+            look_up = asyncio.create_task(self._look_up(*name, key))
+            self._look_ups[name] = look_up
+            look_up.add_done_callback(lambda done: self._end(name, done))
+        return look_up
+
     async def _look_up(self, digest: bytes, revocations: int, key: PlainKey) -> Subject:
         asked_at = self._clock()
         answer = await asyncio.to_thread(self._authenticate, key)
@@ -88,7 +95,9 @@ class Authenticator:
         with self._writing:
             if revocations != self._revocations:
                 return answer.subject
-            self._remembered[digest] = _Remembered(answer.subject, asked_at + seconds)
+            self._remembered[digest] = _Remembered(
+                answer.subject, asked_at + seconds / 2, asked_at + seconds
+            )
             self._remembered.move_to_end(digest)
             while len(self._remembered) > CAPACITY:
                 self._remembered.popitem(last=False)
@@ -104,5 +113,7 @@ class Authenticator:
 
     def _end(self, name: tuple[bytes, int], look_up: asyncio.Task[Subject]) -> None:
         self._look_ups.pop(name, None)
-        if not look_up.cancelled():
-            look_up.exception()  # read here, in case every request that waited has gone
+        # The error is read here, in case every request that waited has gone.
+        if not look_up.cancelled() and isinstance(look_up.exception(), UnauthenticatedError):
+            with self._writing:
+                self._remembered.pop(name[0], None)

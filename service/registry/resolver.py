@@ -2,13 +2,16 @@
 
 An answer is kept for a short time, and forgotten at once when an alias moved: here, because the
 route says so; elsewhere, because PostgreSQL sends news. A version never changes, so nothing else
-can make an answer wrong but the removal of its model, which sends news too.
+can make an answer wrong but the removal of its model, which sends news too. What is asked for again
+and again is looked up before its time is over, and nobody waits for that.
 """
 
 import asyncio
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
 from uuid import UUID
 
 from service.artifacts.store import ArtifactStore
@@ -17,39 +20,53 @@ from service.inference.requests import ServedVersion
 from service.registry.store import resolve
 
 KEEP_SECONDS = 2.0
+DUE_SECONDS = 1.0  # after which it is looked up again
 KEEP_ANSWERS = 10_000
 
 Key = tuple[UUID, str]
 Found = tuple[ServedVersion, ServedVersion | None]
 
 
-class ModelResolver:
-    """`kept`, `ask` and `forget` are for the event loop, `find` waits for the database."""
+class _Answer(NamedTuple):
+    version: ServedVersion
+    due: float  # seconds of the monotonic clock
+    until: float
 
-    def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
+
+class ModelResolver:
+    """`kept`, `ask` and `forget` are for the event loop, `find` waits for the database.
+
+    Args:
+        replaced: called in the event loop with the digest of a version when another one has taken
+            its place behind a reference.
+    """
+
+    def __init__(
+        self, database: Database, artifacts: ArtifactStore, replaced: Callable[[str], object]
+    ) -> None:
         self._database = database
         self._artifacts = artifacts
-        self._answers: OrderedDict[Key, tuple[ServedVersion, float]] = OrderedDict()
+        self._replaced = replaced
+        self._answers: OrderedDict[Key, _Answer] = OrderedDict()
         self._moves = 0  # that are known of: an answer read across one is not kept
         self._lock = threading.Lock()
         self._asking: dict[tuple[Key, int], asyncio.Task[Found]] = {}
 
     def kept(self, workspace_id: UUID, reference: str) -> ServedVersion | None:
         """The answer, if it is known and young enough."""
-        answer = self._answers.get((workspace_id, reference))
-        return answer[0] if answer and time.monotonic() < answer[1] else None
+        answer, now = self._answers.get((workspace_id, reference)), time.monotonic()
+        if answer is None or now >= answer.until:
+            return None
+        if now >= answer.due:
+            self._look_up(workspace_id, reference)
+        return answer.version
 
-    async def ask(self, workspace_id: UUID, reference: str) -> Found:
+    async def ask(self, workspace_id: UUID, reference: str) -> ServedVersion:
         """As `find`, on a thread. Requests that come at the same time share one look-up, which
         outlives any of them; who comes after a move does not share one that may have read before.
         """
-        name = ((workspace_id, reference), self._moves)
-        asking = self._asking.get(name)
-        if asking is None:
-            asking = asyncio.create_task(asyncio.to_thread(self.find, workspace_id, reference))
-            self._asking[name] = asking
-            asking.add_done_callback(lambda done: self._end(name, done))
-        return await asyncio.shield(asking)
+        found, _ = await asyncio.shield(self._look_up(workspace_id, reference))
+        return found
 
     def find(self, workspace_id: UUID, reference: str) -> Found:
         """Asks the database. Returns also the version that the reference stood for before, if it
@@ -70,24 +87,40 @@ class ModelResolver:
         """Some alias moved: whatever was read before now may be wrong."""
         with self._lock:
             self._moves += 1
-            for key, (version, _) in self._answers.items():
-                self._answers[key] = (version, 0.0)
+            for key, answer in self._answers.items():
+                self._answers[key] = answer._replace(until=0.0)
+
+    def _look_up(self, workspace_id: UUID, reference: str) -> "asyncio.Task[Found]":
+        name = ((workspace_id, reference), self._moves)
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = asyncio.create_task(asyncio.to_thread(self.find, workspace_id, reference))
+            self._asking[name] = asking
+            asking.add_done_callback(lambda done: self._end(name, done))
+        return asking
 
     def _end(self, name: tuple[Key, int], asking: "asyncio.Task[Found]") -> None:
         del self._asking[name]
-        if not asking.cancelled():
-            asking.exception()  # read here, in case every request that waited has gone
+        # The error is read here, in case every request that waited has gone.
+        if asking.cancelled() or asking.exception() is not None:
+            return
+        _, before = asking.result()
+        if before is not None:
+            self._replaced(before.sha256)
 
     def _keep(self, key: Key, found: ServedVersion, moves: int) -> ServedVersion | None:
         with self._lock:
-            before, until = self._answers.pop(key, (None, 0.0))
+            before = self._answers.pop(key, None)
+            now = time.monotonic()
             if moves == self._moves:
-                until = time.monotonic() + KEEP_SECONDS
-            elif until:  # another one read it after the move
-                assert before is not None
-                self._answers[key] = (before, until)
+                self._answers[key] = _Answer(found, now + DUE_SECONDS, now + KEEP_SECONDS)
+            elif before is not None and before.until:  # another one read it after the move
+                self._answers[key] = before
                 return None
-            self._answers[key] = (found, until)
+            else:
+                self._answers[key] = _Answer(found, 0.0, 0.0)
             while len(self._answers) > KEEP_ANSWERS:
                 self._answers.popitem(last=False)
-        return before if before and before.sha256 != found.sha256 else None
+        if before is None or before.version.sha256 == found.sha256:
+            return None
+        return before.version

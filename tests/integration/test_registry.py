@@ -105,7 +105,7 @@ class TestResolver:
     def test_it_keeps_what_it_found_until_told(
         self, database: Database, artifacts: ArtifactStore, workspace: Workspace
     ) -> None:
-        resolver = ModelResolver(database, artifacts)
+        resolver = ModelResolver(database, artifacts, [].append)
         assert resolver.kept(workspace.id, "verses") is None
         found, before = resolver.find(workspace.id, "verses")
         assert (found.version, before) == (2, None)
@@ -125,9 +125,38 @@ class TestResolver:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(resolver_module, "KEEP_SECONDS", 0.0)
-        resolver = ModelResolver(database, artifacts)
+        resolver = ModelResolver(database, artifacts, [].append)
         resolver.find(workspace.id, "verses")
         assert resolver.kept(workspace.id, "verses") is None
+
+    def test_what_is_asked_again_is_looked_up_before_it_is_old(
+        self,
+        database: Database,
+        artifacts: ArtifactStore,
+        workspace: Workspace,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """And nobody waits for that; a version that lost its place meanwhile is told."""
+        monkeypatch.setattr(resolver_module, "DUE_SECONDS", 0.0)
+        replaced: list[str] = []
+        resolver = ModelResolver(database, artifacts, replaced.append)
+        found, _ = resolver.find(workspace.id, "verses")
+        with database.transaction() as db:  # other bytes
+            _, version = store.resolve(db, workspace.id, "verses:1")
+            version.artifact_sha256 = "f" * 64
+        move(database, workspace, "production", 1)
+
+        async def scenario() -> None:
+            assert resolver.kept(workspace.id, "verses") == found
+            await asyncio.gather(*resolver._asking.values())
+            await asyncio.sleep(0)
+            now = resolver.kept(workspace.id, "verses")
+            assert now is not None
+            assert now.version == 1
+            await asyncio.gather(*resolver._asking.values())
+
+        asyncio.run(scenario())
+        assert replaced == [found.sha256]
 
     def test_what_was_read_while_an_alias_moved_is_not_kept(
         self,
@@ -136,7 +165,7 @@ class TestResolver:
         workspace: Workspace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        resolver = ModelResolver(database, artifacts)
+        resolver = ModelResolver(database, artifacts, [].append)
         read, moved = threading.Event(), threading.Event()
         resolve = store.resolve
 
@@ -162,7 +191,7 @@ class TestResolver:
         workspace: Workspace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        resolver = ModelResolver(database, artifacts)
+        resolver = ModelResolver(database, artifacts, [].append)
         go_on = threading.Event()
         resolve = store.resolve
         look_ups: list[object] = []
@@ -184,7 +213,7 @@ class TestResolver:
             await asyncio.sleep(0)
             go_on.set()
             answers = await asyncio.gather(*asked, late)
-            assert {found.version for found, _ in answers} == {2}
+            assert {found.version for found in answers} == {2}
 
         asyncio.run(scenario())
         assert len(look_ups) == 2  # the second by who came after a move
@@ -193,7 +222,7 @@ class TestResolver:
     def test_nothing_is_kept_of_what_is_not_there(
         self, database: Database, artifacts: ArtifactStore, workspace: Workspace
     ) -> None:
-        resolver = ModelResolver(database, artifacts)
+        resolver = ModelResolver(database, artifacts, [].append)
         for _ in range(2):
             with pytest.raises((NotFoundError, ModelNotReadyError)):
                 resolver.find(workspace.id, "soon")

@@ -63,12 +63,54 @@ def test_a_right_key_is_remembered_for_the_cache_time() -> None:
     clock, text = Clock(), new_key().text
     authenticator = Scripted(clock, right())
     ask(authenticator, text)
-    clock.now += 1.9
+    clock.now += 0.9
     ask(authenticator, text)
     assert authenticator.asked == 1
-    clock.now += 0.2
+    clock.now += 1.2
     ask(authenticator, text)
     assert authenticator.asked == 2
+
+
+def test_a_key_in_use_is_looked_up_again_and_nobody_waits_for_it() -> None:
+    """Every two seconds all requests of a client waited for the database."""
+    clock, text = Clock(), new_key().text
+    authenticator, go_on = Scripted(clock, right()), threading.Event()
+    ask(authenticator, text)
+
+    def slow() -> Authenticated:
+        assert go_on.wait(10)
+        return right()()
+
+    authenticator.answer = slow
+
+    async def meanwhile() -> None:
+        clock.now += 1.5
+        subjects = {await authenticator.subject(text) for _ in range(20)}
+        assert {subject.key_id for subject in subjects} == {KEY_ID}
+        look_ups = list(authenticator._look_ups.values())
+        go_on.set()
+        await asyncio.gather(*look_ups)
+        clock.now += 0.9  # the answer of before would be too old by now
+        await authenticator.subject(text)
+
+    asyncio.run(meanwhile())
+    assert authenticator.asked == 2
+
+
+def test_a_key_that_is_found_revoked_is_refused_at_once() -> None:
+    clock, text = Clock(), new_key().text
+    authenticator = Scripted(clock, right())
+    ask(authenticator, text)
+    authenticator.answer = wrong(UnauthenticatedError("no"))
+
+    async def scenario() -> None:
+        clock.now += 1.0
+        await authenticator.subject(text)
+        await asyncio.gather(*authenticator._look_ups.values(), return_exceptions=True)
+        with pytest.raises(UnauthenticatedError):
+            await authenticator.subject(text)
+
+    asyncio.run(scenario())
 
 
 def test_a_revocation_elsewhere_takes_effect_after_the_cache_time() -> None:
