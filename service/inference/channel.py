@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._frames: Frames[ToEngine] = Frames(ToEngine)
+        self._closing = threading.Lock()  # closed, its descriptors may be those of other files
+        self._closed = False
         self._woken, self._waking = os.pipe()
         os.set_blocking(self._waking, False)
         self._poll = select.poll()
@@ -28,9 +31,10 @@ class Channel:
         self._poll.register(self._woken, select.POLLIN)
 
     def wake(self) -> None:
-        """Ends a `receive` that waits; from any thread."""
-        with suppress(BlockingIOError):  # it is woken already
-            os.write(self._waking, b"x")
+        """Ends a `receive` that waits, if anybody does; from any thread, after `close` too."""
+        with self._closing, suppress(BlockingIOError):  # it is woken already
+            if not self._closed:
+                os.write(self._waking, b"x")
 
     def receive(self, *, wait: bool) -> list[ToEngine]:
         """What has come; waits until something has or it is woken. Raises ClosedError."""
@@ -56,6 +60,8 @@ class Channel:
             raise ClosedError from error
 
     def close(self) -> None:
-        os.close(self._woken)
-        os.close(self._waking)
+        with self._closing:
+            self._closed = True
+            os.close(self._woken)
+            os.close(self._waking)
         self._connection.close()
