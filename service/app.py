@@ -147,8 +147,8 @@ def create_app(settings: Settings) -> FastAPI:
         ],
         authenticator=services.authenticator,
         requests=services.requests,
+        wrong_keys=services.wrong_keys,
         usage=services.usage,
-        failed_logins_per_minute=settings.failed_logins_per_minute,
     )
     app.add_middleware(
         Intake,
@@ -194,6 +194,7 @@ def _services(settings: Settings) -> Services:
         disk=DiskWatch(settings.artifact_dir, settings.min_free_disk_bytes),
         file_work=CapacityLimiter(FILES_AT_ONCE),
         requests=Limiter(settings.requests_per_minute, "requests with this key"),
+        wrong_keys=Limiter(settings.failed_logins_per_minute, "wrong keys from this address"),
         usage=Usage(settings.redis_url.get_secret_value()),
     )
 

@@ -44,6 +44,7 @@ class Services:
     disk: DiskWatch
     file_work: CapacityLimiter  # for threads that read whole files: the others stay free
     requests: Limiter  # by key, those over WebSockets among them
+    wrong_keys: Limiter  # by address, likewise
     usage: Usage
 
 

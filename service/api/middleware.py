@@ -24,6 +24,7 @@ from service.api.problems import answer_problem, to_service_error
 from service.auth.authenticator import Authenticator
 from service.auth.browsers import check_csrf
 from service.auth.limiter import Limiter
+from service.auth.subjects import Subject
 from service.errors import (
     BadHostError,
     ForbiddenError,
@@ -183,15 +184,15 @@ class Gate:
         public: Sequence[BaseRoute],
         authenticator: Authenticator,
         requests: Limiter,
+        wrong_keys: Limiter,
         usage: Usage,
-        failed_logins_per_minute: int,
     ) -> None:
         self.app = app
         self._public = tuple(public)
         self._authenticator = authenticator
         self._requests = requests
+        self._wrong_keys = wrong_keys
         self._usage = usage
-        self._failures = Limiter(failed_logins_per_minute, "wrong keys from this address")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -215,14 +216,7 @@ class Gate:
                 raise UnauthenticatedError("Send an Authorization header: Bearer, then an API key.")
             await self._authenticate_browser(scope, headers, token)
             return
-        try:
-            subject = await self._authenticator.subject(text)
-        except UnauthenticatedError:
-            # A right key still passes from an address that sent many wrong ones: behind a proxy
-            # all callers share one. What a proxy says of the address is not believed.
-            address, _ = scope.get("client") or ("local", 0)
-            self._failures.hit(address)
-            raise
+        subject = await subject_of(text, scope, self._authenticator, self._wrong_keys)
         self._requests.hit(str(subject.key_id))
         self._usage.count(subject, "requests")
         scope["state"]["subject"] = subject
@@ -247,6 +241,23 @@ def _request_id(scope: Scope) -> str:
 def _host_name(host: str) -> str:
     """A Host header without its port, in lower case."""
     return re.sub(r":[0-9]*$", "", host.strip().lower())
+
+
+async def subject_of(
+    key: str, scope: Scope, authenticator: Authenticator, wrong_keys: Limiter
+) -> Subject:
+    """Who comes with a key. Raises UnauthenticatedError, or RateLimitedError after too many wrong
+    ones from the address.
+
+    A right key still passes from there: behind a proxy all callers share one. What a proxy says of
+    the address is not believed.
+    """
+    try:
+        return await authenticator.subject(key)
+    except UnauthenticatedError:
+        address, _ = scope.get("client") or ("local", 0)
+        wrong_keys.hit(address)
+        raise
 
 
 def browser_token(headers: Headers) -> str | None:

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 from service.api import strict_json
 from service.api.deps import Services
 from service.api.direct import validated
-from service.api.middleware import bearer
+from service.api.middleware import bearer, subject_of
 from service.api.problems import answer_problem, to_service_error
 from service.api.schemas.sessions import SessionStep
 from service.api.sessions import take_step, view
@@ -42,7 +42,7 @@ async def stream(socket: WebSocket, session_id: str) -> None:
     services: Services = socket.app.state.services
     key = bearer(socket.headers)
     if key is not None:
-        await services.authenticator.subject(key)  # its error still is an answer to the handshake
+        await _owner(socket, services, key)  # its error still is an answer to the handshake
     await socket.accept()
     with suppress(WebSocketDisconnect):
         await _begin(socket, services, session_id, key)
@@ -52,7 +52,7 @@ async def _begin(socket: WebSocket, services: Services, session_id: str, key: st
     try:
         if key is None:
             key = _key(await _message(socket, services, KEY_SECONDS))
-        subject = await _subject(services, key)
+        subject = await _subject(socket, services, key)
         session = await services.sessions.get(subject.workspace_id, session_id)
         await socket.send_text(view(services, session).model_dump_json())
     except WebSocketDisconnect:
@@ -73,7 +73,7 @@ async def _serve(socket: WebSocket, services: Services, session_id: str, key: st
     while True:
         try:
             message = await _message(socket, services, idle_seconds)
-            subject = await _subject(services, key)  # a key may have been revoked
+            subject = await _subject(socket, services, key)  # a key may have been revoked
             answer = await take_step(services, subject, session_id, validated(SessionStep, message))
             await socket.send_text(answer.decode())
         except WebSocketDisconnect:
@@ -88,9 +88,13 @@ async def _serve(socket: WebSocket, services: Services, session_id: str, key: st
                 return
 
 
-async def _subject(services: Services, key: str) -> Subject:
+async def _owner(socket: WebSocket, services: Services, key: str) -> Subject:
+    return await subject_of(key, socket.scope, services.authenticator, services.wrong_keys)
+
+
+async def _subject(socket: WebSocket, services: Services, key: str) -> Subject:
     """Who sends a message, which counts as a request does."""
-    subject = await services.authenticator.subject(key)
+    subject = await _owner(socket, services, key)
     if Scope.PREDICT not in subject.scopes:
         raise ForbiddenError(f"The key lacks the scope {Scope.PREDICT}.")
     services.requests.hit(str(subject.key_id))

@@ -85,6 +85,32 @@ def test_without_a_key(
         assert closed(socket) == 1008
 
 
+def test_wrong_keys_count_as_those_of_requests(
+    make_app: MakeApp, headers: Headers, key: str
+) -> None:
+    app = make_app(failed_logins_per_minute=5)
+    with TestClient(app, base_url="http://localhost") as client:
+        path = create(client, headers)
+        assert client.get(path, headers=bearer("rp_x")).status_code == 401
+        for expected in (401, 401, 429):
+            with pytest.raises(WebSocketDenialResponse) as denied:
+                connect(client, path, **bearer("rp_x")).__enter__()
+            if expected == 429:
+                assert problem(denied.value) == "rate-limited"
+                assert int(denied.value.headers["retry-after"]) >= 1
+            assert denied.value.status_code == expected
+            with connect(client, path) as socket:
+                socket.send_json({"key": "rp_x"})
+                kinds = {401: "unauthenticated", 429: "rate-limited"}
+                assert kind(socket.receive_json()) == kinds[expected]
+                assert closed(socket) == 1008
+        with connect(client, path) as socket:
+            socket.send_json({"text": "no key is no guess"})
+            assert kind(socket.receive_json()) == "unauthenticated"
+        with connect(client, path, **headers) as socket:
+            assert socket.receive_json()["seq"] == 0
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:9", "null", ""])
 def test_a_page_of_another_host(client: TestClient, headers: Headers, origin: str) -> None:
     """sessions-32."""
