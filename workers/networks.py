@@ -181,7 +181,8 @@ class GenerationPredictor(_TextPredictor):
         self.columns = {"row": "number", "text": "text", "finish_reason": "text", ERROR: "text"}
 
     def answers(self, chunk: Chunk[str | None]) -> Turns:
-        decoder = Decoder(len(chunk.rows), self._max_prompt_tokens)
+        slots = max(len(chunk.rows), self._options.num_beams)
+        decoder = Decoder(slots, self._max_prompt_tokens)
         rows: dict[Generation, int] = {}
         for row, prompt in enumerate(chunk.rows, chunk.first):
             if prompt:
@@ -211,7 +212,6 @@ class GenerationPredictor(_TextPredictor):
     def _request(self, row: int, prompt: str) -> GenerationRequest:
         options = self._options
         assert options.max_new_tokens is not None, "fill_in comes first"
-        assert options.seed is not None, "fill_in comes first"
         return GenerationRequest(
             prompt=prompt,
             max_new_tokens=options.max_new_tokens,
@@ -223,7 +223,9 @@ class GenerationPredictor(_TextPredictor):
             presence_penalty=options.presence_penalty,
             frequency_penalty=options.frequency_penalty,
             stop=tuple(options.stop),
-            seed=options.seed + row - 1,
+            seed=(options.seed or 0) + row - 1,
+            num_beams=options.num_beams,
+            length_penalty=1.0 if options.length_penalty is None else options.length_penalty,
         )
 
 

@@ -32,7 +32,7 @@ from service.api.schemas.models import AnsweringModel
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ServiceError, UnavailableError, ValidationError
-from service.inference.options import DEFAULT_NEW_TOKENS
+from service.inference.options import DEFAULT_NEW_TOKENS, beam_faults
 from service.inference.requests import (
     GenerationEvent,
     GenerationRequest,
@@ -44,17 +44,6 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 router: APIRouter = protected_router("/generations", tags=["predictions"])
-
-_OF_DRAWING = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-)
 
 Events = AsyncGenerator[list[GenerationEvent], None]
 
@@ -127,13 +116,7 @@ def _wanted(body: GenerationBody, settings: Settings, subject: Subject) -> Gener
 def _check_beams(body: GenerationBody) -> None:
     """Raises ValidationError for what makes no sense beside beams, or without them."""
     searching = body.num_beams > 1
-    out_of_place = _OF_DRAWING if searching else ("length_penalty",)
-    given = [name for name in out_of_place if name in body.model_fields_set]
-    faults = [
-        Fault(("body", name), f"has no meaning with{'' if searching else 'out'} num_beams")
-        for name in given
-        if getattr(body, name) is not None
-    ]
+    faults = beam_faults(body)
     if searching and body.stream:
         faults.append(
             Fault(("body", "stream"), "a search with num_beams has no text before its end")

@@ -10,7 +10,12 @@ from pydantic import Field, TypeAdapter
 
 from rnn.config import Config, ForecastingConfig
 from rnn.config.forecasting import ColumnName
-from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
+from service.inference.options import (
+    BeamOptions,
+    ClassificationOptions,
+    ForecastOptions,
+    GenerationOptions,
+)
 
 
 class SeriesColumns(Config):
@@ -50,7 +55,7 @@ class ClassificationBatch(ClassificationOptions, ResultFields):
     data: TextColumns = TextColumns()
 
 
-class GenerationBatch(GenerationOptions, ResultFields):
+class GenerationBatch(GenerationOptions, BeamOptions, ResultFields):
     task: Literal["text-generation"]
     data: TextColumns = TextColumns()
 

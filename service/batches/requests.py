@@ -16,7 +16,13 @@ from service.batches.config import (
 )
 from service.datasets.aliases import DatasetReference
 from service.errors import Fault, ValidationError
-from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
+from service.inference.options import (
+    BeamOptions,
+    ClassificationOptions,
+    ForecastOptions,
+    GenerationOptions,
+    beam_faults,
+)
 from service.jobs.requests import QueueFields
 from service.registry.references import ModelReference
 
@@ -27,7 +33,12 @@ class BatchColumns(SeriesColumns, TextColumns):
 
 
 class BatchRequest(
-    ForecastOptions, ClassificationOptions, GenerationOptions, ResultFields, QueueFields
+    ForecastOptions,
+    ClassificationOptions,
+    GenerationOptions,
+    BeamOptions,
+    ResultFields,
+    QueueFields,
 ):
     """A data set and the model to predict all of it with."""
 
@@ -52,7 +63,8 @@ _COLUMNS: dict[TaskName, set[str]] = {
 def options_for(task: TaskName, request: BatchRequest) -> BatchConfig:
     """The options of the task, as they were given; nothing is filled in yet.
 
-    Raises ValidationError naming each field that was given and is for another task.
+    Raises ValidationError naming each field that was given and is for another task, or means
+    nothing beside the others.
     """
     others = set().union(*_OPTIONS.values()) - _OPTIONS[task]
     places = [(name,) for name in sorted(request.model_fields_set & others)]
@@ -63,6 +75,8 @@ def options_for(task: TaskName, request: BatchRequest) -> BatchConfig:
     ]
     if faults:
         raise ValidationError(f"The model is for {task}: not every option is.", faults=faults)
+    if faults := beam_faults(request):
+        raise ValidationError("The request contradicts itself.", faults=faults)
     return BATCH_CONFIGS.validate_python(
         {
             "task": task,

@@ -112,8 +112,8 @@ def fill_in(
             return options.model_copy(
                 update={
                     "data": text,
-                    "max_new_tokens": _new_tokens(options, settings.max_new_tokens),
-                    "seed": secrets.randbelow(MAX_SEED) if options.seed is None else options.seed,
+                    "max_new_tokens": _new_tokens(options, settings),
+                    "seed": _seed(options),
                 }
             )
     raise AssertionError("options are those of the model's task")
@@ -167,9 +167,21 @@ def _if_there(name: str | None, there: set[str]) -> str | None:
     return name if name in there else None
 
 
-def _new_tokens(options: GenerationBatch, limit: int) -> int:
-    wanted = options.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
-    if wanted > limit:
-        fault = Fault(("body", "max_new_tokens"), f"{wanted} tokens, the limit is {limit}")
-        raise ValidationError("Too many tokens of one text.", faults=[fault])
+def _new_tokens(options: GenerationBatch, settings: Settings) -> int:
+    wanted = options.max_new_tokens or min(DEFAULT_NEW_TOKENS, settings.max_new_tokens)
+    beams = options.num_beams
+    for amount, unit, limit in (
+        (wanted, "tokens", settings.max_new_tokens),
+        (beams * wanted, f"tokens of {beams} beams", settings.max_request_new_tokens),
+    ):
+        if amount > limit:
+            fault = Fault(("body", "max_new_tokens"), f"{amount} {unit}, the limit is {limit}")
+            raise ValidationError("Too many tokens of one text.", faults=[fault])
     return wanted
+
+
+def _seed(options: GenerationBatch) -> int | None:
+    """None where nothing is drawn."""
+    if options.seed is None and options.num_beams == 1:
+        return secrets.randbelow(MAX_SEED)
+    return options.seed

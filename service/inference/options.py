@@ -6,8 +6,19 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from rnn.config import MAX_SEED, Config
+from service.errors import Fault
 
 DEFAULT_NEW_TOKENS = 128
+_OF_DRAWING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+)
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -78,3 +89,34 @@ class GenerationOptions(Config):
         description="The same seed draws the same text; text i of n, or of a data set, has the "
         "seed + i.",
     )
+
+
+class BeamOptions(Config):
+    """A search for the likeliest texts, in place of drawing."""
+
+    num_beams: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Above 1: the likeliest texts that a search over so many at a time finds, best"
+        " first. Nothing is drawn, and nothing streamed.",
+    )
+    length_penalty: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="Of a search with num_beams: texts are compared by the sum of their logarithmic"
+        " probabilities divided by their number of tokens to this power; null: 1.",
+    )
+
+
+def beam_faults(options: BeamOptions) -> list[Fault]:
+    """What was given of `GenerationOptions` beside beams, or of these without any, and means
+    nothing then."""
+    searching = options.num_beams > 1
+    out_of_place = _OF_DRAWING if searching else ("length_penalty",)
+    return [
+        Fault(("body", name), f"has no meaning with{'' if searching else 'out'} num_beams")
+        for name in out_of_place
+        if name in options.model_fields_set and getattr(options, name) is not None
+    ]

@@ -33,12 +33,14 @@ def test_the_answers_are_those_of_the_routes(machine: Machine, service: Asking) 
     """To the last digit: for series, one a row and in rows sorted by time, texts and prompts."""
     forecasts, expected_forecasts = forecast(service)
     labels, expected_labels = classify(service)
-    texts, expected_texts = generate(service)
+    texts, expected_texts = generate(service, temperature=0.8, stop=["dog"], seed=5)
+    likeliest, expected_likeliest = generate(service, num_beams=3, stop=["dog"])
     machine.start_worker(WORKER)
     for batch_id in forecasts:
         assert service.rows(batch_id) == expected_forecasts
     assert service.rows(labels) == expected_labels
     assert service.rows(texts) == expected_texts
+    assert service.rows(likeliest) == expected_likeliest
     batch = service.ask("GET", f"/batches/{texts}")
     assert (batch["progress"]["rows"], batch["progress"]["failed_rows"]) == (100, 0)
 
@@ -96,14 +98,16 @@ def classify(service: Asking) -> tuple[UUID, list[dict[str, Any]]]:
     ]
 
 
-def generate(service: Asking) -> tuple[UUID, list[dict[str, Any]]]:
+def generate(service: Asking, **options: Any) -> tuple[UUID, list[dict[str, Any]]]:
     prompts = ["the quick", "lazy dog\tthe", "jumps", "o", "brown fox jumps over the lazy"] * 20
     dataset = service.upload("prompts.txt", "\n".join(prompts) + "\n")
-    options = {"model": "verses", "max_new_tokens": 30, "temperature": 0.8, "stop": ["dog"]}
-    batch_id = service.submit_batch(dataset, **options, seed=5)
+    options |= {"model": "verses", "max_new_tokens": 30}
+    batch_id = service.submit_batch(dataset, **options)
     expected = []
     for number, prompt in enumerate(prompts):
-        body = {**options, "prompt": prompt, "seed": 5 + number}
+        body = {**options, "prompt": prompt}
+        if "seed" in options:
+            body["seed"] += number
         (choice,) = service.ask("POST", "/generations", body)["choices"]
         row = {"row": number + 1, "text": choice["text"]}
         expected.append({**row, "finish_reason": choice["finish_reason"]})

@@ -4,31 +4,17 @@ from pydantic import Field
 
 from service.api.schemas.base import View
 from service.api.schemas.models import AnsweringModel
-from service.inference.options import GenerationOptions
+from service.inference.options import BeamOptions, GenerationOptions
 from service.inference.requests import FinishReason
 from service.registry.references import ModelReference
 
 
-class GenerationBody(GenerationOptions):
+class GenerationBody(GenerationOptions, BeamOptions):
     """A prompt and how its continuation is drawn."""
 
     model: ModelReference
     prompt: str = Field(min_length=1, examples=["To be, or "])
     n: int = Field(1, ge=1, le=16, description="Texts drawn from the prompt.")
-    num_beams: int = Field(
-        1,
-        ge=1,
-        le=16,
-        description="Above 1: the likeliest texts that a search over so many at a time finds, best"
-        " first. Nothing is drawn, and nothing streamed.",
-    )
-    length_penalty: float | None = Field(
-        None,
-        ge=0,
-        le=10,
-        description="Of a search with num_beams: texts are compared by the sum of their logarithmic"
-        " probabilities divided by their number of tokens to this power; null: 1.",
-    )
     logprobs: int | None = Field(
         None,
         ge=0,

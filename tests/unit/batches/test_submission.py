@@ -28,6 +28,7 @@ def some_settings(tmp_path: Path) -> Settings:
         redis_url=SecretStr("x"),
         artifact_dir=tmp_path,
         max_new_tokens=100,
+        max_request_new_tokens=300,
     )
 
 
@@ -171,3 +172,23 @@ def test_seed_and_tokens_are_chosen(fill: Any) -> None:
     with pytest.raises(ValidationError, match="Too many tokens") as error:
         fill(GENERATION, REVIEWS, "r.csv", {}, max_new_tokens=101)
     assert places(error) == ["body.max_new_tokens"]
+
+
+def test_a_search_draws_nothing(fill: Any) -> None:
+    found: GenerationBatch = fill(GENERATION, REVIEWS, "r.csv", {}, num_beams=3, length_penalty=0)
+    assert (found.num_beams, found.length_penalty, found.seed) == (3, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ({"num_beams": 2, "seed": 1, "top_k": 3}, ["body.top_k", "body.seed"]),
+        ({"length_penalty": 1}, ["body.length_penalty"]),
+        ({"num_beams": 6, "max_new_tokens": 51}, ["body.max_new_tokens"]),
+    ],
+)
+def test_what_does_not_go_with_a_search(fill: Any, body: dict[str, Any], wrong: list[str]) -> None:
+    assert fill(GENERATION, REVIEWS, "r.csv", {}, num_beams=6, max_new_tokens=50)
+    with pytest.raises(ValidationError) as error:
+        fill(GENERATION, REVIEWS, "r.csv", {}, **body)
+    assert places(error) == wrong

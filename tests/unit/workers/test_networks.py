@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from rnn.checkpoint import load_model
 from rnn.classification.predictor import Classifier
 from rnn.generation.predictor import Generator
 from service.batches.config import BATCH_CONFIGS
 from service.datasets.limits import Limits
 from service.datasets.profile import profile_file
 from service.errors import ValidationError
+from service.inference.requests import GenerationRequest
 from tests.serving import CLASSIFICATION, FORECASTING, GENERATION
+from tests.unit.inference.test_decode import alone
 from workers.messages import BaseModelFolder, Predict
 from workers.networks import load_predictor
 from workers.predictor import Answer, Predictor
@@ -128,6 +131,22 @@ def test_every_row_is_drawn_with_a_seed_of_its_own(load: Load) -> None:
     assert len(set(texts)) > 20
     later = answers(load(GENERATION, rows[:1], **{**options, "seed": 3 + 7}))
     assert later[0]["text"] == texts[7]
+
+
+def test_the_likeliest_texts_are_searched_for(load: Load, trained: Mapping[str, Path]) -> None:
+    """More beams than rows, too: a search needs a slot for each."""
+    model = load_model(trained[GENERATION])
+    assert isinstance(model, Generator)
+    options = {"num_beams": 5, "length_penalty": 0.5, "stop": ["x"], "max_new_tokens": 12}
+    prompts = ["the quick", "lazy dog"]
+    for rows in ([{"text": prompts[0]}], [{"text": prompt} for prompt in prompts]):
+        found = answers(load(GENERATION, rows, data=PROMPTS["data"], **options))
+        for row, answer in zip(rows, found, strict=True):
+            search = GenerationRequest(
+                row["text"], 12, stop=("x",), num_beams=5, length_penalty=0.5
+            )
+            caller, generation = alone(search, model)
+            assert answer["text"] == caller.text(generation)
 
 
 def test_a_text_with_nul_can_be_stored(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
