@@ -169,7 +169,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Predictor:
     Raises:
         CheckpointError: the folder is not a whole model of a known format.
     """
-    content = read(folder, "model", device)
+    content = read(folder, "model")
     serving = content.values.get("serving", {"precision": "float32"})
     precision = serving.get("precision") if isinstance(serving, dict) else None
     if precision not in PRECISION_NUMBERS:

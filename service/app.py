@@ -166,6 +166,7 @@ def _services(settings: Settings) -> Services:
     names = Names(signer)
     engine = Engine(
         kernels=settings.kernels,
+        device=settings.inference_device,
         threads=settings.inference_threads,
         max_concurrent=settings.max_concurrent_predictions,
         model_cache_bytes=settings.model_cache_bytes,

@@ -132,6 +132,11 @@ class Settings(BaseSettings):
     )
 
     # Inference
+    inference_device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu",
+        description="What computes predictions: auto for a GPU where there is one. On a GPU the"
+        " last digits of an answer depend on what is asked beside it.",
+    )
     inference_threads: int = Field(
         1, ge=1, description="Of each API process, for forecasts and labels."
     )
@@ -139,8 +144,9 @@ class Settings(BaseSettings):
     model_cache_bytes: int = Field(
         4 * 2**30,
         ge=2**20,
-        description="Networks in memory, as packed, with their tables; the least recently used one"
-        " that is idle makes room. One that takes more by itself is refused.",
+        description="Networks in memory or in that of the GPU, as packed, with their tables; the"
+        " least recently used one that is idle makes room. One that takes more by itself is"
+        " refused.",
     )
     max_series_points: int = Field(100_000, ge=1, description="In one series of a request.")
     max_series: int = Field(10_000, ge=1, description="In one forecast request.")

@@ -27,7 +27,7 @@ from service.db.engine import Database
 from service.db.tables import Dataset, Job, ModelVersion
 from service.inference import engine
 from service.inference.channel import Channel
-from service.inference.process import EngineLoop, read_start
+from service.inference.process import read_start, serve
 from service.inference.requests import ServedVersion
 from service.jobs.states import JobState
 from service.registry.store import register_version
@@ -47,8 +47,8 @@ class EngineThread:
 
     def __init__(self, connection: socket.socket, arguments: Sequence[str]) -> None:
         channel = Channel(socket.socket(fileno=os.dup(connection.fileno())))
-        limits = read_start(["--socket", "0", *arguments]).limits
-        self._thread = threading.Thread(target=EngineLoop(channel, limits).run, daemon=True)
+        start = read_start(["--socket", "0", *arguments])
+        self._thread = threading.Thread(target=serve, args=(channel, start), daemon=True)
         self._thread.start()
 
     def wait(self, timeout: float) -> None:

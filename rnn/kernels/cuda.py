@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from rnn.errors import InputMismatchError
 from rnn.kernels.cuda_steps import MOST_ROWS, Product, Steps, each, rows_of
-from rnn.kernels.library import Precision
+from rnn.kernels.library import Precision, precision_on_gpu
 from rnn.stack import RecurrentStack
 from rnn.state import HiddenState
 
@@ -42,7 +42,7 @@ class CudaNetwork:
         output: the linear layer after the stack, for `step` and `prefill`.
         precision: float32; or bfloat16, in which weights are rounded to it, steps round what they
             multiply with them too, and cuDNN rounds that to the 10 bits of TF32. Sums, states,
-            biases and gates are float32 always. int8 is computed as bfloat16: nearer, and as fast.
+            biases and gates are float32 always. int8 is computed as bfloat16.
 
     Raises:
         ValueError: a stack whose cell or connections are not here (`RecurrentStack.native`).
@@ -58,8 +58,8 @@ class CudaNetwork:
     ) -> None:
         if not stack.native:
             raise ValueError("the kernels have no such cell or connections")
-        self._rounded = rounded = precision != "float32"
-        self.precision: Precision = "bfloat16" if rounded else "float32"
+        self.precision = precision_on_gpu(precision)
+        self._rounded = rounded = self.precision != "float32"
         self._device = next(stack.parameters()).device
         self._stack = _frozen(stack, rounded)
         self._input_size = stack.recurrent_layers()[0].weights().input_weight_gd.shape[1]

@@ -101,6 +101,14 @@ class Steps:
             if triton_step is not None and self._cell in triton_step.CELLS:
                 self._advance = triton_step.advance
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Of the GPU's memory that the graphs compute in, which no tensor shows."""
+        if not self._on_gpu:
+            return 0
+        segments = torch.cuda.memory_snapshot(self._pool)  # type: ignore[no-untyped-call]
+        return sum(segment["total_size"] for segment in segments)
+
     def run(self, x: Tensor, state: HiddenState, draws: int) -> tuple[Tensor, HiddenState, Tensor]:
         """One timestep, or as many as there are draws: the result, the state after it, and the
         tokens drawn [draws, B]."""

@@ -150,6 +150,11 @@ def precision_here(wanted: Precision) -> Precision:
     return wanted if status().level in ("avx512", "avx2") else "float32"
 
 
+def precision_on_gpu(wanted: Precision) -> Precision:
+    """Likewise, of a GPU. int8 is computed as bfloat16: nearer, and as fast."""
+    return "float32" if wanted == "float32" else "bfloat16"
+
+
 @overload
 def load(level: Level) -> Library: ...
 @overload

@@ -21,7 +21,8 @@ State = Literal["up", "down", "starting"]
 
 
 class Kernels(View):
-    """What computes the recurrences, and why that: compiled code of a level, or torch, slower."""
+    """What computes the recurrences on a CPU, and why that: compiled code of a level, or torch,
+    slower."""
 
     level: Literal["avx512", "avx2", "plain", "torch"]
     reason: str
@@ -31,6 +32,7 @@ class Health(View):
     status: Literal["ok"]
     version: str
     kernels: Kernels
+    device: Literal["cpu", "cuda"] | None  # of the engine; null until it is up for the first time
 
 
 class Readiness(View):
@@ -44,10 +46,15 @@ class Readiness(View):
 
 @router.head("/health", include_in_schema=False)
 @router.get("/health")
-async def health() -> Health:
+async def health(services: ServicesDep) -> Health:
     """Whether this process answers. Asks nothing of others, so it is safe to restart on."""
     kernels = Kernels.model_validate(library.status())
-    return Health(status="ok", version=version("reprise"), kernels=kernels)
+    return Health(
+        status="ok",
+        version=version("reprise"),
+        kernels=kernels,
+        device=services.engine.device,
+    )
 
 
 @router.head("/ready", include_in_schema=False)

@@ -27,7 +27,7 @@ from service.api.schemas.models import (
 )
 from service.auth.subjects import Scope, Subject
 from service.db.tables import Model, ModelVersion
-from service.inference.requests import Network
+from service.inference.requests import Device, Network
 from service.registry import files, store
 from service.registry.references import ALIAS_PATTERN
 
@@ -70,7 +70,8 @@ def list_versions(
         model = store.get_model(db, subject.workspace_id, name)
         versions, has_more = store.list_versions(db, model, page)
         aliases = store.aliases_of(db, [model.id])[model.id]
-    data = [_lineage(model, version, aliases) for version in versions]
+    device = services.engine.device
+    data = [_lineage(model, version, aliases, device) for version in versions]
     return Page(data=data, has_more=has_more)
 
 
@@ -80,7 +81,7 @@ def get_version(name: str, number: Number, subject: Reader, services: ServicesDe
     model, version, aliases = _version(services, subject, name, number)
     folder = services.artifacts.absolute(version.artifact_path)
     return VersionDetail(
-        **_lineage(model, version, aliases).model_dump(),
+        **_lineage(model, version, aliases, services.engine.device).model_dump(),
         files=[ModelFile.model_validate(file) for file in files.list_files(folder)],
         card=version.card,
     )
@@ -203,13 +204,17 @@ def _views(db: Session, models: Sequence[Model]) -> list[ModelView]:
     ]
 
 
-def _serving(recorded: dict[str, Any] | None) -> ServingView | None:
+def _serving(recorded: dict[str, Any] | None, device: Device | None) -> ServingView | None:
     if recorded is None:
         return None
-    return ServingView(**recorded, answers_in=library.precision_here(recorded["precision"]))
+    on_gpu = device == "cuda"
+    answers_in = library.precision_on_gpu if on_gpu else library.precision_here
+    return ServingView(**recorded, answers_in=answers_in(recorded["precision"]))
 
 
-def _lineage(model: Model, version: ModelVersion, aliases: dict[str, int]) -> VersionView:
+def _lineage(
+    model: Model, version: ModelVersion, aliases: dict[str, int], device: Device | None
+) -> VersionView:
     return VersionView(
         id=version.id,
         model=model.name,
@@ -227,6 +232,6 @@ def _lineage(model: Model, version: ModelVersion, aliases: dict[str, int]) -> Ve
         code_version=version.code_version,
         metrics=version.metrics,
         parameters=version.parameters,
-        serving=_serving(version.serving),
+        serving=_serving(version.serving, device),
         artifact_sha256=version.artifact_sha256,
     )

@@ -20,6 +20,7 @@ from rnn.forecasting.reach import check_reach
 from service.errors import ValidationError
 from service.inference.messages import Classify, Forecast
 from service.inference.requests import Classifications, Forecasts
+from service.inference.shortage import in_parts
 from service.inference.turns import ROWS_PER_TURN, require_finite
 
 User = TypeVar("User")
@@ -186,7 +187,7 @@ class Batcher(Generic[User]):
     def _compute(self, shares: "list[tuple[_Queued[User], Sequence[int]]]") -> None:
         jobs = [queued.job for queued, rows in shares for _ in rows]
         rows = [row for _, rows in shares for row in rows]
-        results = iter(self._computed(jobs, rows))
+        results = iter(in_parts(self._computed, jobs, rows))
         for queued, taken in shares:
             queued.results.update(zip(taken, results, strict=False))
 

@@ -38,12 +38,15 @@ from service.inference.messages import (
     Request,
     ToEngine,
     Told,
+    Unable,
     Warm,
     to_frame,
 )
 from service.inference.requests import (
     Attributions,
     Classifications,
+    Device,
+    DeviceChoice,
     Forecasts,
     GenerationEvent,
     GenerationRequest,
@@ -55,6 +58,7 @@ from service.inference.requests import (
 
 log = logging.getLogger(__name__)
 
+NOT_RUNNING = "The inference engine is not running."
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 10.0
 
@@ -113,12 +117,14 @@ def launch(connection: socket.socket, arguments: Sequence[str]) -> Running:
 
 
 class Engine:
-    """One for each API process. `start` returns at once; `ready` says when it can answer."""
+    """One for each API process. `start` returns at once, unless there must be a GPU; `ready` says
+    when it can answer."""
 
     def __init__(
         self,
         *,
         kernels: library.Choice,
+        device: DeviceChoice,
         threads: int,
         max_concurrent: int,
         model_cache_bytes: int,
@@ -128,15 +134,19 @@ class Engine:
         log_level: str,
     ) -> None:
         self.ready = False
+        self.device: Device | None = None  # where networks are; known once it is ready
         self.decode_rows = 0  # texts being generated now
         self.cache_bytes = 0  # of prompts that were read
         self.held = Held(0, 0)  # networks in memory
         self.prompt_tokens = 0  # of all prompts that were read
         self.cached_prompt_tokens = 0  # of those: read for an earlier request
         self._kernels = kernels
+        self._needs_gpu = device == "cuda"
+        self._told = asyncio.Event()  # whether it can run
+        self._away = NOT_RUNNING  # why it does not
         self._max_concurrent = max_concurrent
         self._arguments = [
-            *("--kernels", kernels, "--log-level", log_level),
+            *("--kernels", kernels, "--device", device, "--log-level", log_level),
             *("--threads", str(threads), "--model-cache-bytes", str(model_cache_bytes)),
             *("--max-decode-slots", str(max_decode_slots)),
             *("--max-prompt-tokens", str(max_prompt_tokens)),
@@ -149,11 +159,21 @@ class Engine:
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Called once. Raises KernelsError where the kernels that were asked for cannot run."""
+        """Called once.
+
+        Raises:
+            KernelsError: the kernels that were asked for cannot run.
+            UnavailableError: a GPU was asked for, and torch finds none.
+        """
         chosen = library.select(self._kernels)
         log.info("kernels: %s (%s)", chosen.level, chosen.reason)
         running = await self._connect()
         self._keeping = asyncio.create_task(self._keep(running))
+        if self._needs_gpu:
+            await self._told.wait()
+            if self.device is None:
+                await self.stop()
+                raise UnavailableError(self._away)
 
     async def stop(self) -> None:
         """What is still under way fails with UnavailableError."""
@@ -301,7 +321,7 @@ class Engine:
 
     def _send(self, make: Callable[[int], Request], waiting: asyncio.Future[Any] | _Arrived) -> int:
         if self._link is None:
-            raise UnavailableError("The inference engine is not running.")
+            raise UnavailableError(self._away)
         number = next(self._ids)
         self._waiting[number] = waiting
         self._link.send(make(number))
@@ -315,7 +335,12 @@ class Engine:
     def _receive(self, message: FromEngine) -> None:
         match message:
             case Ready():
-                self.ready = True
+                self.ready, self.device, self._away = True, message.device, NOT_RUNNING
+                self._told.set()
+            case Unable():
+                log.error("the inference engine cannot run: %s", message.reason)
+                self._away = message.reason
+                self._told.set()
             case Done():
                 self._settle(message.id, message.answer)
             case Failed():

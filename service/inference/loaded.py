@@ -22,9 +22,12 @@ from rnn.classification.predictor import Classifier
 from rnn.errors import CheckpointError
 from rnn.forecasting.covariates import unknown_covariates
 from rnn.forecasting.predictor import Forecaster
+from rnn.kernels.cuda_steps import MOST_ROWS
+from rnn.memory import is_out_of_memory
 from service.errors import OverloadedError, ServiceError, UnavailableError
 from service.inference.footprint import memory_bytes
-from service.inference.requests import Network
+from service.inference.requests import Device, Network
+from service.inference.turns import ROWS_PER_TURN
 
 Model: TypeAlias = Predictor
 User = TypeVar("User")
@@ -59,10 +62,12 @@ class LoadedModels(Generic[User]):
     Args:
         max_bytes: of all networks together. One that takes more by itself is not kept.
         wake: called on another thread when `arrived` has something.
+        device: where they are computed, and lie but for their tokens.
     """
 
-    def __init__(self, max_bytes: int, wake: Callable[[], None]) -> None:
+    def __init__(self, max_bytes: int, wake: Callable[[], None], device: Device = "cpu") -> None:
         self._max_bytes = max_bytes
+        self._device = device
         self.size_bytes = 0
         self._wake = wake
         self._entries: OrderedDict[str, _Entry[User]] = OrderedDict()
@@ -119,8 +124,7 @@ class LoadedModels(Generic[User]):
                 log.warning("the network %s was loaded in vain: %s", sha256, error)
                 outcome = error
             except Exception as error:
-                log.error("cannot load the network %s", sha256, exc_info=error)
-                outcome = UnavailableError("The files of this model version cannot be loaded.")
+                outcome = self._refusal(sha256, error)
             else:
                 entry.model, entry.size_bytes = outcome, size_bytes
                 self._keep(sha256, entry)
@@ -145,7 +149,7 @@ class LoadedModels(Generic[User]):
         self._make_room(size_bytes)
         entry: _Entry[User] = _Entry(size_bytes)
         self._keep(network.sha256, entry)
-        loading = self._loader.submit(_load_and_warm, network.folder, network.sha256)
+        loading = self._loader.submit(_load_and_warm, network.folder, network.sha256, self._device)
 
         def tell(loading: Future[Loaded]) -> None:
             self._arrived.put((network.sha256, loading))
@@ -169,6 +173,20 @@ class LoadedModels(Generic[User]):
                 )
             self._remove(victim)
 
+    def _refusal(self, sha256: str, error: Exception) -> ServiceError:
+        """Why a network could not be loaded; where memory was short, idle ones leave for the next
+        try."""
+        if not is_out_of_memory(error):
+            log.error("cannot load the network %s", sha256, exc_info=error)
+            return UnavailableError("The files of this model version cannot be loaded.")
+        log.warning("there is not enough memory for the network %s: %s", sha256, error)
+        for key in [key for key, entry in self._entries.items() if entry.is_idle]:
+            self._remove(key)
+        return UnavailableError(
+            "The engine has not enough memory for this model version beside those in use. "
+            "REPRISE_MODEL_CACHE_BYTES bounds what all of them take."
+        )
+
     def _keep(self, sha256: str, entry: _Entry[User]) -> None:
         self._entries[sha256] = entry
         self.size_bytes += entry.size_bytes
@@ -189,28 +207,41 @@ def _files_bytes(folder: Path) -> int:
         return 0
 
 
-def _load_and_warm(folder: Path, sha256: str) -> Loaded:
+def _load_and_warm(folder: Path, sha256: str, device: Device) -> Loaded:
     """Loads a folder that is what its digest says, and asks it once so that the next is fast."""
     started = time.monotonic()
     found = manifest_sha256(folder)
     if found != sha256:
         raise CheckpointError(f"the manifest of {folder} has SHA-256 {found}, expected {sha256}")
-    model = load_model(folder, device="cpu")
+    model = load_model(folder, device)
     with torch.inference_mode():
-        if isinstance(model, Forecaster):
-            nothing = unknown_covariates(model.config.data, timesteps=1, horizon=1)
-            model.forecast([np.zeros(1)], 1, [model.quantile_levels[0]], [nothing])
-        elif isinstance(model, Classifier):
-            model.classify(["warm"])
-        else:
-            _, state = model.prefill([0], model.initial_state(1))
-            model.step(torch.tensor([0]), state)
+        _warm(model, device)
     size_bytes = memory_bytes(model)
     log.info(
-        "loaded %s in %.3f s: %d bytes, answers in %s",
+        "loaded %s in %.3f s: %d bytes, answers in %s on %s",
         folder,
         time.monotonic() - started,
         size_bytes,
         model.precision,
+        device,
     )
     return Loaded(model, size_bytes)
+
+
+def _warm(model: Model, device: Device) -> None:
+    """On a GPU with as many rows as come together, whose graphs share their memory with those of
+    fewer (`rnn.kernels.cuda_steps`). Those of texts are captured for every number of rows: no
+    request waits for one."""
+    rows = 1 if device == "cpu" else ROWS_PER_TURN
+    if isinstance(model, Forecaster):
+        nothing = unknown_covariates(model.config.data, timesteps=1, horizon=1)
+        levels = [model.quantile_levels[0]]
+        model.forecast([np.zeros(1)] * rows, 1, levels, [nothing] * rows)
+    elif isinstance(model, Classifier):
+        model.classify(["warm"] * rows)
+    else:
+        model.prefill([0], model.initial_state(1))
+        most = 1 if device == "cpu" else MOST_ROWS
+        for halved in range(most.bit_length()):
+            rows = most >> halved
+            model.step(torch.zeros(rows, dtype=torch.int64), model.initial_state(rows))

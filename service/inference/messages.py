@@ -14,11 +14,13 @@ from msgspec import Struct, msgpack
 
 from rnn.errors import RnnError
 from rnn.forecasting.covariates import SeriesCovariates
-from service.errors import Fault, ServiceError, of_science
+from rnn.memory import is_out_of_memory
+from service.errors import Fault, ServiceError, UnavailableError, of_science
 from service.inference.live_requests import HiddenLayers, HiddenLook, LiveAnswer, LiveRequest
 from service.inference.requests import (
     Attributions,
     Classifications,
+    Device,
     Forecasts,
     GenerationEvent,
     GenerationRequest,
@@ -104,7 +106,15 @@ class Replaced(Struct, frozen=True, tag=True):
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """The engine can answer."""
+    """The engine can answer, with networks on this device."""
+
+    device: Device
+
+
+class Unable(Struct, frozen=True, tag=True):
+    """The engine cannot run as it was told to, and ends."""
+
+    reason: str
 
 
 class Done(Struct, frozen=True, tag=True):
@@ -126,6 +136,11 @@ class Failed(Struct, frozen=True, tag=True):
     @classmethod
     def of(cls, id_: int, error: Exception) -> "Failed":
         said = of_science(error) if isinstance(error, RnnError) else error
+        if is_out_of_memory(error):
+            log.warning("there is not enough memory for a request: %s", error)
+            said = UnavailableError(
+                "The engine has not enough memory for this: ask again later, or for less at once."
+            )
         if not isinstance(said, ServiceError):
             log.error("a request failed", exc_info=error)
             return cls(id_, "", f"{type(error).__name__}: {error}", [], None)
@@ -158,7 +173,7 @@ class Held(Struct, frozen=True, tag=True):
 
 Request: TypeAlias = Forecast | Classify | Attribute | Generate | Advance | Warm
 ToEngine: TypeAlias = Request | Cancel | Replaced
-FromEngine: TypeAlias = Ready | Done | Failed | Told | Held
+FromEngine: TypeAlias = Ready | Unable | Done | Failed | Told | Held
 
 _ERRORS = {kind.__name__: kind for kind in ServiceError.__subclasses__()}
 

@@ -11,6 +11,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -20,7 +21,8 @@ from rnn.classification.predictor import Classifier
 from rnn.forecasting.predictor import Forecaster
 from rnn.generation import predictor
 from rnn.kernels import library
-from service.errors import ServiceError
+from service.errors import ServiceError, UnavailableError
+from service.inference import device
 from service.inference.attributions import attribute_in_turns
 from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
 from service.inference.channel import Channel, ClosedError
@@ -44,9 +46,10 @@ from service.inference.messages import (
     Request,
     ToEngine,
     Told,
+    Unable,
     Warm,
 )
-from service.inference.requests import GenerationEvent, TextFinished
+from service.inference.requests import Device, DeviceChoice, GenerationEvent, TextFinished
 from service.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,10 @@ class Limits(NamedTuple):
     max_decode_slots: int
     max_prompt_tokens: int
     prefix_cache_bytes: int
+
+
+class _GpuLostError(Exception):
+    """Only a new process can go on."""
 
 
 @dataclass(eq=False)
@@ -79,17 +86,19 @@ class EngineLoop:
 
     channel: Channel
     limits: Limits
+    device: Device
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _steps: deque[_Asked] = field(default_factory=deque)
     _attributions: deque[_Asked] = field(default_factory=deque)  # long: no step waits for several
     _outbox: list[FromEngine] = field(default_factory=list)
     _told_rows: int = 0
     _told_bytes: int = 0  # of networks
+    _gpu_lost: bool = False
 
     def __post_init__(self) -> None:
         limits = self.limits
         self._models: LoadedModels[_Asked] = LoadedModels(
-            limits.model_cache_bytes, self.channel.wake
+            limits.model_cache_bytes, self.channel.wake, self.device
         )
         self._batcher: Batcher[_Asked] = Batcher(limits.threads)
         self._decoder = Decoder(
@@ -101,12 +110,14 @@ class EngineLoop:
         torch.set_num_threads(1)  # the digits of its products depend on it, and not the kernels'
         library.use_threads(self.limits.threads)
         try:
-            self.channel.send([Ready()])
+            self.channel.send([Ready(self.device)])
             with torch.inference_mode():
                 while True:
                     self._round()
         except ClosedError:
             log.info("the API process has left")
+        except _GpuLostError:
+            log.critical("the GPU refuses this process, which ends")
         finally:
             self._models.close()
             self._batcher.close()
@@ -129,11 +140,15 @@ class EngineLoop:
         if self._decoder.busy:
             self._step()
         if self._models.size_bytes != self._told_bytes:
+            if self.device == "cuda" and self._models.size_bytes < self._told_bytes:
+                device.give_back()
             self._told_bytes = self._models.size_bytes
             self._outbox.append(Held(len(self._models), self._told_bytes))
         if self._outbox:
             outbox, self._outbox = self._outbox, []
             self.channel.send(outbox)
+        if self._gpu_lost:
+            raise _GpuLostError
 
     def _take(self, message: ToEngine) -> None:
         match message:
@@ -158,6 +173,7 @@ class EngineLoop:
         if asked.over:
             return
         if isinstance(model, ServiceError):
+            self._gpu_lost = self.device == "cuda" and device.is_lost()
             del self._asked[asked.request.id]  # what it borrowed is gone
             self._outbox.append(Failed.of(asked.request.id, model))
         else:
@@ -232,6 +248,8 @@ class EngineLoop:
         """With its answer, or the error that stands for it."""
         number = asked.request.id
         failed = isinstance(answer, Exception)
+        if self.device == "cuda" and isinstance(answer, RuntimeError):
+            self._gpu_lost = device.is_lost()
         self._outbox.append(Failed.of(number, answer) if failed else Done(number, answer))
         self._end(asked)
 
@@ -247,6 +265,7 @@ class EngineLoop:
 class Start(NamedTuple):
     descriptor: int
     kernels: library.Choice
+    device: DeviceChoice
     log_level: str
     limits: Limits
 
@@ -256,12 +275,25 @@ def read_start(arguments: Sequence[str] | None = None) -> Start:
     parser = argparse.ArgumentParser(prog="python -m service.inference.process")
     parser.add_argument("--socket", type=int, required=True, metavar="FD")
     parser.add_argument("--kernels", required=True)
+    parser.add_argument("--device", required=True)
     parser.add_argument("--log-level", required=True)
     for name in Limits._fields:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
     chosen = vars(parser.parse_args(arguments))
     limits = Limits(*(chosen[name] for name in Limits._fields))
-    return Start(chosen["socket"], chosen["kernels"], chosen["log_level"], limits)
+    return Start(chosen["socket"], chosen["kernels"], chosen["device"], chosen["log_level"], limits)
+
+
+def serve(channel: Channel, start: Start) -> None:
+    """Answers until the other end of the channel is closed, or says why it cannot."""
+    try:
+        chosen = device.choose(start.device)
+    except UnavailableError as error:
+        with suppress(ClosedError):
+            channel.send([Unable(error.detail)])
+        channel.close()
+        return
+    EngineLoop(channel, start.limits, chosen).run()
 
 
 def main() -> None:
@@ -271,7 +303,7 @@ def main() -> None:
     configure_logging(start.log_level)
     library.select(start.kernels)
     gc.freeze()  # torch's objects: to look through them holds up every answer
-    EngineLoop(Channel(socket.socket(fileno=start.descriptor)), start.limits).run()
+    serve(Channel(socket.socket(fileno=start.descriptor)), start)
 
 
 if __name__ == "__main__":

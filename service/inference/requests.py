@@ -8,6 +8,8 @@ import numpy as np
 from msgspec import Struct
 
 FinishReason = Literal["stop", "length"]
+Device = Literal["cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
 class Network(Struct, frozen=True):

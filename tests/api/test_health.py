@@ -23,7 +23,7 @@ def test_health_is_local(make_app: MakeApp) -> None:
     kernels = library.status()
     assert answer.json() == {
         "status": "ok", "version": version("reprise"),
-        "kernels": {"level": kernels.level, "reason": kernels.reason},
+        "kernels": {"level": kernels.level, "reason": kernels.reason}, "device": None,
     }  # fmt: skip
     ready = call(app, "GET", "/ready")
     assert ready.status == 503
@@ -53,6 +53,7 @@ def test_ready_once_the_engine_is(client: TestClient) -> None:
     assert response.json() == {
         "status": "ready", "database": "up", "engine": "up", "redis": "up",
     }  # fmt: skip
+    assert client.get("/health").json()["device"] == "cpu"
 
 
 def test_redis_is_not_needed_to_be_ready(make_app: MakeApp) -> None:

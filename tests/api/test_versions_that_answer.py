@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import null, update
 from starlette.testclient import TestClient
 
@@ -17,6 +18,7 @@ from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.tables import ModelVersion, Workspace
 from service.inference import loaded
+from service.inference.requests import Device
 from service.settings import Settings
 from tests.api.conftest import Publish
 from tests.serving import FORECASTING, GENERATION, publish
@@ -25,6 +27,7 @@ PATH = "/api/v1/models"
 
 
 def test_a_version_shows_in_what_precision_it_answers(
+    app: FastAPI,
     client: TestClient,
     headers: dict[str, str],
     publish_version: Publish,
@@ -47,6 +50,13 @@ def test_a_version_shows_in_what_precision_it_answers(
     monkeypatch.setattr(library, "status", lambda: library.Status("avx2", "it was chosen"))
     shown = client.get(f"{versions}/2", headers=headers).json()["serving"]
     assert shown == {**recorded, "answers_in": "int8"}
+    engine = app.state.services.engine
+    while not engine.ready:
+        time.sleep(0.01)
+    monkeypatch.setattr(engine, "device", "cuda")
+    shown = client.get(f"{versions}/2", headers=headers).json()["serving"]
+    assert shown == {**recorded, "answers_in": "bfloat16"}
+    monkeypatch.setattr(engine, "device", "cpu")
     monkeypatch.setattr(library, "status", lambda: library.Status("torch", "it was chosen"))
     listed = client.get(versions, headers=headers).json()["data"]
     assert [version["serving"] and version["serving"]["answers_in"] for version in listed] == [
@@ -72,11 +82,11 @@ def test_a_version_is_loaded_before_an_alias_moves_to_it(
     while_loading: list[Any] = []
     load = loaded._load_and_warm
 
-    def looked(folder: Path, sha256: str) -> loaded.Loaded:
+    def looked(folder: Path, sha256: str, device: Device) -> loaded.Loaded:
         if sha256 == "f" * 64:
             while_loading.append(client.get(path, headers=headers).json()["aliases"])
             folder, sha256 = trained[GENERATION], manifest_sha256(trained[GENERATION])
-        return load(folder, sha256)
+        return load(folder, sha256, device)
 
     monkeypatch.setattr(loaded, "_load_and_warm", looked)
     with database.transaction() as db:  # bytes that were not loaded yet
@@ -103,9 +113,9 @@ def test_news_warms_what_was_announced(
     loads: list[str] = []
     load = loaded._load_and_warm
 
-    def remembered(folder: Path, sha256: str) -> loaded.Loaded:
+    def remembered(folder: Path, sha256: str, device: Device) -> loaded.Loaded:
         loads.append(sha256)
-        return load(folder, sha256)
+        return load(folder, sha256, device)
 
     monkeypatch.setattr(loaded, "_load_and_warm", remembered)
     artifacts = ArtifactStore(settings.artifact_dir)

@@ -137,8 +137,9 @@ def test_workers_have_time_to_save_a_checkpoint() -> None:
 
 def test_the_gpu_file_changes_services_that_there_are() -> None:
     assert set(GPU["services"]) <= set(SERVICES)
-    (device,) = GPU["services"]["worker"]["deploy"]["resources"]["reservations"]["devices"]
-    assert (device["driver"], "gpu" in device["capabilities"]) == ("nvidia", True)
+    for name in ("api", "worker"):
+        (device,) = GPU["services"][name]["deploy"]["resources"]["reservations"]["devices"]
+        assert (device["driver"], "gpu" in device["capabilities"]) == ("nvidia", True)
     arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.M))
     assert set(GPU["services"]["api"]["build"]["args"]) <= arguments
 

@@ -46,7 +46,8 @@ class ServingView(View):
 
     precision: Precision
     answers_in: Precision = Field(
-        description="float32 where the kernels of this machine have no faster precision."
+        description="float32 where the kernels of this machine have no faster precision; a GPU"
+        " computes int8 as bfloat16."
     )
     losses: dict[Precision, float | None] = Field(
         description="Mean held-out loss in each precision that was measured."

@@ -17,9 +17,10 @@ from rnn.checkpoint import Content, load_model, write
 from rnn.config import GenerationConfig, TaskConfig
 from rnn.determinism import Randomness
 from rnn.generation.network import GenerationNetwork
+from rnn.kernels import library
 from service.inference.footprint import memory_bytes
 
-CELLS = ("lstm", "gru", "mingru", "indrnn")
+CELLS = ("lstm", "gru", "mingru", "indrnn", "lstm without kernels")
 PRECISIONS = ("float32", "bfloat16", "int8")
 
 
@@ -56,11 +57,13 @@ def model_folder(folder: Path, precision: str, **architecture: object) -> Path:
 
 
 def measured(folder: Path, cell: str, precision: str) -> tuple[int, int]:
+    cell, _, without_kernels = cell.partition(" ")
+    library.select("off" if without_kernels else "auto")
     model_folder(folder, precision, cell=cell, hidden_size=512, num_layers=2, embedding_size=256)
     load_model(folder)  # what is allocated once for all
     before = allocated()
     model = load_model(folder)
-    if cell == "indrnn":  # torch's: tables are made at the first step
+    if without_kernels or cell == "indrnn":  # torch's: tables are made at the first step
         model.step(torch.tensor([0]), model.initial_state(1))  # type: ignore[union-attr]
     taken = allocated() - before
     return memory_bytes(model), taken

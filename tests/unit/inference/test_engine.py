@@ -44,6 +44,7 @@ from tests.serving import served
 
 LIMITS = {
     "kernels": "auto",
+    "device": "cpu",
     "threads": 1,
     "max_concurrent": 64,
     "model_cache_bytes": 2**24,
@@ -340,7 +341,7 @@ def test_signals_are_for_the_server(version: ServedVersion) -> None:
         running = engine_module.launch(theirs, arguments)
         assert isinstance(running, subprocess.Popen)
         ours.settimeout(60)
-        assert list(Frames(FromEngine).push(ours.recv(1_000))) == [Ready()]
+        assert list(Frames(FromEngine).push(ours.recv(1_000))) == [Ready("cpu")]
         running.send_signal(signal.SIGINT)
         running.send_signal(signal.SIGTERM)
         ours.sendall(to_frame([Warm(1, version.network)]))

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from rnn.checkpoint import manifest_sha256
 from rnn.generation.predictor import Generator
 from service.errors import OverloadedError, UnavailableError
 from service.inference import loaded
 from service.inference.loaded import Loaded, LoadedModels
-from service.inference.requests import Network
+from service.inference.requests import Device, Network
 
 MakeModels = Callable[[float], "Borrowers"]
 
@@ -58,8 +59,10 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Digests in the order in which they were loaded; `bad` cannot be."""
     done: list[str] = []
 
-    def load(folder: Path, sha256: str) -> Loaded:
+    def load(folder: Path, sha256: str, device: Device) -> Loaded:
         done.append(sha256)
+        if sha256 == "short":
+            raise torch.OutOfMemoryError("CUDA out of memory")
         if sha256 == "bad":
             raise ValueError("no such thing")
         size_bytes = int(LARGER.get(sha256, 1) * SIZE)
@@ -233,6 +236,22 @@ def test_a_failed_load_is_told_and_tried_again(loads: list[str], make: MakeModel
         assert isinstance(borrowers.got.pop("x"), UnavailableError)
         assert "bad" not in borrowers.models
     assert loads == ["bad", "bad"]
+
+
+def test_idle_ones_leave_where_the_machine_has_no_room(loads: list[str], make: MakeModels) -> None:
+    borrowers = make(4)
+    borrowers.use("idle")
+    borrowers.borrow("x", "a")
+    borrowers.settle()
+    borrowers.borrow("y", "short")
+    borrowers.settle()
+    refusal = borrowers.got["y"]
+    assert isinstance(refusal, UnavailableError)
+    assert "not enough memory" in refusal.detail
+    assert "idle" not in borrowers.models
+    assert "a" in borrowers.models
+    assert borrowers.models.size_bytes == SIZE
+    assert loads == ["idle", "a", "short"]
 
 
 def test_a_real_folder_is_loaded_only_as_what_its_digest_says(

@@ -415,6 +415,16 @@ def test_memory_is_bounded_over_all_numbers_of_rows() -> None:
     assert torch.cuda.memory_reserved() - before < 2**26
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_graphs_compute_in_is_told(device: str) -> None:
+    parts = Parts("lstm", device)
+    network = parts.network()
+    network.step(tokens(256), parts.state(256))
+    assert network._steps is not None
+    told = network._steps.scratch_bytes
+    assert (0 < told < 2**27) if device == "cuda" else told == 0
+
+
 @pytest.mark.gpu
 def test_a_network_that_goes_leaves_the_others_their_memory() -> None:
     """What cuBLAS uses belonged to a stream, and went with the first graph captured on it."""
