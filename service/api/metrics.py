@@ -1,26 +1,27 @@
-"""`/metrics`: jobs and alarms of the whole machine, prompts of this process, for Prometheus."""
+"""`/metrics`: jobs, alarms and sessions of the whole machine, predictions of this process, for
+Prometheus."""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated
 
+from anyio import from_thread
 from fastapi import Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from service.alarms.kinds import Alarm, AlarmKind
 from service.api.alarms import alarms_now
 from service.api.deps import ServicesDep
+from service.api.engine_metrics import engine_metrics
 from service.api.routing import produces, protected_router, requires
+from service.auth.store import workspace_ids
 from service.auth.subjects import Scope, Subject
+from service.errors import UnavailableError
 from service.inference.engine import Engine
+from service.inference.messages import Figures
 from service.jobs.statistics import Statistics, count_jobs
 
 router = protected_router("/metrics", tags=["metrics"])
@@ -34,17 +35,34 @@ def get_metrics(
 ) -> Response:
     """Figures in the text format of Prometheus."""
     with services.database.transaction() as db:
-        figures = _Figures(count_jobs(db), alarms_now(db, services), services.engine)
+        statistics, alarms = count_jobs(db), alarms_now(db, services)
+        workspaces = workspace_ids(db)
+    figures = from_thread.run(services.engine.figures)
+    try:
+        sessions = from_thread.run(services.sessions.totals, workspaces)
+    except UnavailableError:
+        sessions = None
     registry = CollectorRegistry()
-    registry.register(figures)
+    registry.register(_Everything(statistics, alarms, services.engine, figures, sessions))
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-class _Figures(Collector):
-    def __init__(self, statistics: Statistics, alarms: list[Alarm], engine: Engine) -> None:
+class _Everything(Collector):
+    """`figures` and `sessions` None: the engine or Redis does not answer."""
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        alarms: list[Alarm],
+        engine: Engine,
+        figures: Figures | None,
+        sessions: tuple[int, int] | None,
+    ) -> None:
         self._statistics = statistics
         self._alarms = alarms
         self._engine = engine
+        self._figures = figures
+        self._sessions = sessions
 
     def collect(self) -> Iterator[Metric]:
         found = self._statistics
@@ -73,38 +91,10 @@ class _Figures(Collector):
         for kind in AlarmKind:
             alarms.add_metric([kind], counts[kind])
         yield alarms
-        yield GaugeMetricFamily(
-            "reprise_models_loaded",
-            "Networks in the memory of this process's engine, or on their way there.",
-            self._engine.held.networks,
-        )
-        yield GaugeMetricFamily(
-            "reprise_model_cache_bytes",
-            "What those networks take.",
-            self._engine.held.size_bytes,
-        )
-        yield CounterMetricFamily(
-            "reprise_prefix_cache_queries",
-            "Tokens of the prompts that this process has read.",
-            self._engine.prompt_tokens,
-        )
-        yield CounterMetricFamily(
-            "reprise_prefix_cache_hits",
-            "Of those, tokens that were read for an earlier request.",
-            self._engine.cached_prompt_tokens,
-        )
-        yield GaugeMetricFamily(
-            "reprise_prefix_cache_bytes",
-            "What this process keeps of prompts that it has read.",
-            self._engine.cache_bytes,
-        )
-        yield GaugeMetricFamily(
-            "reprise_predictions_in_flight",
-            "Predictions and steps of sessions that this process has not answered yet.",
-            self._engine.in_flight,
-        )
-        yield GaugeMetricFamily(
-            "reprise_decode_slots_in_use",
-            "Texts that this process generates now.",
-            self._engine.decode_rows,
-        )
+        yield from engine_metrics(self._engine, self._figures)
+        if self._sessions is not None:
+            count, state_bytes = self._sessions
+            yield GaugeMetricFamily("reprise_sessions", "Live sessions.", count)
+            yield GaugeMetricFamily(
+                "reprise_session_state_bytes", "What Redis holds of their states.", state_bytes
+            )

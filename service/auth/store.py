@@ -1,6 +1,6 @@
 """Records of workspaces and keys."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -42,6 +42,10 @@ def create_workspace(db: Session, name: str) -> Workspace | None:
 def ensure_workspace(db: Session, name: str) -> Workspace:
     """The workspace of this name, made if there is none."""
     return create_workspace(db, name) or get_workspace(db, name)
+
+
+def workspace_ids(db: Session) -> Sequence[UUID]:
+    return db.scalars(select(Workspace.id)).all()
 
 
 def get_workspace(db: Session, name: str) -> Workspace:

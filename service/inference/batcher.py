@@ -5,7 +5,7 @@ waits for a batch to fill. Rows do not know of each other, so batched equals alo
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -132,10 +132,14 @@ class Batcher(Generic[User]):
         threads: that share the rows of a batch. Each computes its own from beginning to end, so
             that none waits for another, and what is Python's of one runs beside what is native of
             the others.
+        begins: called before each batch with those whose rows are in it, and how many these are.
     """
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(
+        self, threads: int = 1, begins: Callable[[Sequence[User], int], None] | None = None
+    ) -> None:
         self._threads = threads
+        self._begins = begins or (lambda _users, _rows: None)
         self._workers = ThreadPoolExecutor(
             max_workers=threads,
             thread_name_prefix="rows",
@@ -171,6 +175,7 @@ class Batcher(Generic[User]):
         key = next(iter(self._queues))
         self._queues.move_to_end(key)
         shares = _shared_out(list(self._queues[key].values()))
+        self._begins([queued.user for queued, _ in shares], sum(len(rows) for _, rows in shares))
         try:
             self._compute(shares)
         except Exception:

@@ -10,16 +10,18 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
 
 import numpy as np
 
 from rnn.forecasting.covariates import SeriesCovariates
 from rnn.kernels import library
 from service.errors import OverloadedError, UnavailableError
+from service.inference.histogram import SECONDS, Histogram
 from service.inference.live_requests import HiddenLayers, HiddenLook, LiveAnswer, LiveRequest
 from service.inference.messages import (
     Advance,
@@ -28,11 +30,13 @@ from service.inference.messages import (
     Classify,
     Done,
     Failed,
+    Figures,
     Forecast,
     Frames,
     FromEngine,
     Generate,
     Held,
+    Measure,
     Ready,
     Replaced,
     Request,
@@ -59,8 +63,11 @@ from service.inference.requests import (
 log = logging.getLogger(__name__)
 
 NOT_RUNNING = "The inference engine is not running."
+MEASURE_SECONDS = 1.0
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 10.0
+
+Kind: TypeAlias = Literal["forecast", "classification", "attribution", "generation", "session"]
 
 
 class _Arrived:
@@ -140,6 +147,9 @@ class Engine:
         self.held = Held(0, 0)  # networks in memory
         self.prompt_tokens = 0  # of all prompts that were read
         self.cached_prompt_tokens = 0  # of those: read for an earlier request
+        self.latency_seconds = {kind: Histogram.of(SECONDS) for kind in get_args(Kind)}
+        self.first_token_seconds = Histogram.of(SECONDS)
+        self.token_gap_seconds = Histogram.of(SECONDS)  # from one arrival of tokens to the next
         self._kernels = kernels
         self._needs_gpu = device == "cuda"
         self._told = asyncio.Event()  # whether it can run
@@ -209,7 +219,7 @@ class Engine:
 
         Raises ValidationError where the answer would hold more than `max_values` numbers.
         """
-        with self._admitted():
+        with self._admitted("forecast"):
             found: Forecasts = await self._ask(
                 lambda number: Forecast(
                     number,
@@ -227,7 +237,7 @@ class Engine:
         self, version: ServedVersion, texts: Sequence[str], *, max_scores: int | None = None
     ) -> Classifications:
         """Raises ValidationError where there would be more than `max_scores` texts x labels."""
-        with self._admitted():
+        with self._admitted("classification"):
             found: Classifications = await self._ask(
                 lambda number: Classify(number, version.network, list(texts), max_scores)
             )
@@ -245,7 +255,7 @@ class Engine:
 
         Raises ValidationError where more than `max_tokens` are read of all texts together.
         """
-        with self._admitted():
+        with self._admitted("attribution"):
             found: Attributions = await self._ask(
                 lambda number: Attribute(
                     number, version.network, list(texts), list(labels), max_tokens
@@ -261,9 +271,10 @@ class Engine:
 
         Closing the iterator, or cancelling who awaits it, frees the rows before the next step.
         """
-        with self._admitted():
-            arrived = _Arrived()
+        with self._admitted("generation"):
+            arrived, last = _Arrived(), time.perf_counter()
             unfinished = request.n
+            seconds = self.first_token_seconds
             number = self._send(lambda number: Generate(number, version.network, request), arrived)
             try:
                 while unfinished:
@@ -274,6 +285,10 @@ class Engine:
                             self.cached_prompt_tokens += event.cached_tokens
                         elif isinstance(event, TextFinished):
                             unfinished -= 1
+                    if not isinstance(events[-1], PromptRead):  # which comes first
+                        now = time.perf_counter()
+                        seconds.observe(now - last)
+                        seconds, last = self.token_gap_seconds, now
                     yield events
                 self._waiting.pop(number, None)
             finally:
@@ -281,7 +296,7 @@ class Engine:
 
     async def advance(self, version: ServedVersion, step: LiveRequest) -> LiveAnswer:
         """One step of a session: the state is in the request, the next one in the answer."""
-        with self._admitted():
+        with self._admitted("session"):
             found: LiveAnswer = await self._ask(
                 lambda number: Advance(number, version.network, step)
             )
@@ -289,11 +304,20 @@ class Engine:
 
     async def look(self, version: ServedVersion, state: bytes) -> HiddenLayers:
         """What the layers hold in the state of a session."""
-        with self._admitted():
+        with self._admitted("session"):
             found: HiddenLayers = await self._ask(
                 lambda number: Advance(number, version.network, HiddenLook(version.sha256, state))
             )
             return found
+
+    async def figures(self) -> Figures | None:
+        """What the engine itself measures; None where it does not answer at once."""
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                found: Figures = await self._ask(Measure)
+        except (TimeoutError, UnavailableError):
+            return None
+        return found
 
     @property
     def in_flight(self) -> int:
@@ -301,17 +325,19 @@ class Engine:
         return self._in_flight
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def _admitted(self, kind: Kind) -> Iterator[None]:
         """A place among the requests in flight; OverloadedError where there is none."""
         if self._in_flight >= self._max_concurrent:
             raise OverloadedError(f"{self._max_concurrent} predictions are in flight already.")
         self._in_flight += 1
+        begin = time.perf_counter()
         try:
             yield
         finally:
             self._in_flight -= 1
+            self.latency_seconds[kind].observe(time.perf_counter() - begin)
 
-    async def _ask(self, make: Callable[[int], Request]) -> Any:
+    async def _ask(self, make: Callable[[int], Request | Measure]) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         number = self._send(make, answer)
         try:
@@ -319,7 +345,11 @@ class Engine:
         finally:
             self._forget(number)
 
-    def _send(self, make: Callable[[int], Request], waiting: asyncio.Future[Any] | _Arrived) -> int:
+    def _send(
+        self,
+        make: Callable[[int], Request | Measure],
+        waiting: asyncio.Future[Any] | _Arrived,
+    ) -> int:
         if self._link is None:
             raise UnavailableError(self._away)
         number = next(self._ids)

@@ -26,6 +26,7 @@ from rnn.kernels.cuda_steps import MOST_ROWS
 from rnn.memory import is_out_of_memory
 from service.errors import OverloadedError, ServiceError, UnavailableError
 from service.inference.footprint import memory_bytes
+from service.inference.histogram import SECONDS, Histogram
 from service.inference.requests import Device, Network
 from service.inference.turns import ROWS_PER_TURN
 
@@ -44,6 +45,7 @@ class Loaded(NamedTuple):
 class _Entry(Generic[User]):
     size_bytes: int  # of its files until it is loaded, which is less than it will take
     model: Model | None = None  # until it is loaded
+    since: float = field(default_factory=time.monotonic)  # it was asked for
     waiting: list[User] = field(default_factory=list)
     users: int = 0
     replaced: bool = False  # another version took its place: goes with its last user
@@ -69,6 +71,7 @@ class LoadedModels(Generic[User]):
         self._max_bytes = max_bytes
         self._device = device
         self.size_bytes = 0
+        self.load_seconds = Histogram.of(SECONDS)
         self._wake = wake
         self._entries: OrderedDict[str, _Entry[User]] = OrderedDict()
         self._arrived: SimpleQueue[tuple[str, Future[Loaded]]] = SimpleQueue()
@@ -127,6 +130,7 @@ class LoadedModels(Generic[User]):
                 outcome = self._refusal(sha256, error)
             else:
                 entry.model, entry.size_bytes = outcome, size_bytes
+                self.load_seconds.observe(time.monotonic() - entry.since)
                 self._keep(sha256, entry)
                 self._drop_replaced(sha256, entry)
             for user in waiting:

@@ -16,6 +16,7 @@ from rnn.errors import RnnError
 from rnn.forecasting.covariates import SeriesCovariates
 from rnn.memory import is_out_of_memory
 from service.errors import Fault, ServiceError, UnavailableError, of_science
+from service.inference.histogram import Histogram
 from service.inference.live_requests import HiddenLayers, HiddenLook, LiveAnswer, LiveRequest
 from service.inference.requests import (
     Attributions,
@@ -93,6 +94,12 @@ class Warm(Struct, frozen=True, tag=True):
     network: Network
 
 
+class Measure(Struct, frozen=True, tag=True):
+    """Asks for the engine's `Figures`."""
+
+    id: int
+
+
 class Cancel(Struct, frozen=True, tag=True):
     """Nobody waits for the answer any more."""
 
@@ -117,11 +124,29 @@ class Unable(Struct, frozen=True, tag=True):
     reason: str
 
 
+class Figures(Struct, frozen=True, tag=True):
+    """What an engine does now, and what it has measured since it began.
+
+    Attributes:
+        running: requests that are computed.
+        waiting: those that wait for their network, or for others.
+        queue_seconds: how long requests waited; of a text, until its prompt was read.
+        batch_rows: rows that were computed together: series and texts, or one token of each text.
+        load_seconds: how long networks took that were loaded.
+    """
+
+    running: int
+    waiting: int
+    queue_seconds: Histogram
+    batch_rows: Histogram
+    load_seconds: Histogram
+
+
 class Done(Struct, frozen=True, tag=True):
     """The answer to all but `Generate`."""
 
     id: int
-    answer: Forecasts | Classifications | Attributions | LiveAnswer | HiddenLayers | None
+    answer: Forecasts | Classifications | Attributions | LiveAnswer | HiddenLayers | Figures | None
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -172,7 +197,7 @@ class Held(Struct, frozen=True, tag=True):
 
 
 Request: TypeAlias = Forecast | Classify | Attribute | Generate | Advance | Warm
-ToEngine: TypeAlias = Request | Cancel | Replaced
+ToEngine: TypeAlias = Request | Measure | Cancel | Replaced
 FromEngine: TypeAlias = Ready | Unable | Done | Failed | Told | Held
 
 _ERRORS = {kind.__name__: kind for kind in ServiceError.__subclasses__()}

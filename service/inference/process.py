@@ -9,6 +9,7 @@ import gc
 import logging
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
 from service.inference.channel import Channel, ClosedError
 from service.inference.decode import Decoder
 from service.inference.generation import Generation
+from service.inference.histogram import ROWS, SECONDS, Histogram
 from service.inference.live import advance_in_turns
 from service.inference.loaded import LoadedModels, Model
 from service.inference.messages import (
@@ -37,10 +39,12 @@ from service.inference.messages import (
     Classify,
     Done,
     Failed,
+    Figures,
     Forecast,
     FromEngine,
     Generate,
     Held,
+    Measure,
     Ready,
     Replaced,
     Request,
@@ -49,7 +53,13 @@ from service.inference.messages import (
     Unable,
     Warm,
 )
-from service.inference.requests import Device, DeviceChoice, GenerationEvent, TextFinished
+from service.inference.requests import (
+    Device,
+    DeviceChoice,
+    GenerationEvent,
+    PromptRead,
+    TextFinished,
+)
 from service.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
@@ -77,6 +87,8 @@ class _Asked:
     generation: Generation | None = None
     turns: Turns | None = None
     unfinished: int = 0  # texts
+    since: float = field(default_factory=time.perf_counter)
+    begun: bool = False
     over: bool = False  # answered or cancelled
 
 
@@ -100,7 +112,9 @@ class EngineLoop:
         self._models: LoadedModels[_Asked] = LoadedModels(
             limits.model_cache_bytes, self.channel.wake, self.device
         )
-        self._batcher: Batcher[_Asked] = Batcher(limits.threads)
+        self._batcher: Batcher[_Asked] = Batcher(limits.threads, self._computes)
+        self._queue_seconds = Histogram.of(SECONDS)
+        self._batch_rows = Histogram.of(ROWS)
         self._decoder = Decoder(
             limits.max_decode_slots, limits.max_prompt_tokens, limits.prefix_cache_bytes
         )
@@ -158,6 +172,8 @@ class EngineLoop:
                     self._end(asked)
             case Replaced():
                 self._models.replace(message.sha256)
+            case Measure():
+                self._outbox.append(Done(message.id, self._figures()))
             case _:
                 asked = _Asked(message)
                 try:
@@ -208,6 +224,7 @@ class EngineLoop:
         if asked.over:
             return
         assert asked.turns is not None
+        self._note_begin(asked)
         try:
             next(asked.turns)
         except StopIteration as end:
@@ -233,16 +250,41 @@ class EngineLoop:
                 failures.append((asked, event))
                 continue
             events.append((generation.id, event))
-            if isinstance(event, TextFinished):
+            if isinstance(event, PromptRead):
+                self._note_begin(asked)
+            elif isinstance(event, TextFinished):
                 asked.unfinished -= 1
                 if not asked.unfinished:
                     self._end(asked)
         rows = self._decoder.rows
+        if rows:
+            self._batch_rows.observe(rows)
         if events or rows != self._told_rows:
             self._told_rows = rows
             self._outbox.append(Told(events, rows, self._decoder.cache_bytes))
         for asked, failure in failures:
             self._settle(asked, failure)
+
+    def _computes(self, users: Sequence[_Asked], rows: int) -> None:
+        for asked in users:
+            self._note_begin(asked)
+        self._batch_rows.observe(rows)
+
+    def _note_begin(self, asked: _Asked) -> None:
+        if not asked.begun:
+            asked.begun = True
+            self._queue_seconds.observe(time.perf_counter() - asked.since)
+
+    def _figures(self) -> Figures:
+        asked = [each for each in self._asked.values() if not isinstance(each.request, Warm)]
+        running = sum(each.begun for each in asked)
+        return Figures(
+            running,
+            len(asked) - running,
+            self._queue_seconds,
+            self._batch_rows,
+            self._models.load_seconds,
+        )
 
     def _settle(self, asked: _Asked, answer: Any) -> None:
         """With its answer, or the error that stands for it."""

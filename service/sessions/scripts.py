@@ -83,3 +83,16 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3])
 return redis.call('DEL', KEYS[1])
 """
+
+# KEYS: all sessions of a workspace. Returns how many there are, and the bytes of their states.
+TOTALS = (
+    _NOW
+    + """
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')
+local bytes = 0
+for _, id in ipairs(ids) do
+  bytes = bytes + redis.call('HSTRLEN', KEYS[1] .. ':' .. id, 'state')
+end
+return {#ids, bytes}
+"""
+)

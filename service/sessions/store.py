@@ -56,6 +56,7 @@ class SessionStore:
         self._snapshot = self._redis.register_script(scripts.SNAPSHOT)
         self._restore = self._redis.register_script(scripts.RESTORE)
         self._delete = self._redis.register_script(scripts.DELETE)
+        self._totals = self._redis.register_script(scripts.TOTALS)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -205,6 +206,15 @@ class SessionStore:
                 return None
             found: list[Any] = await self._redis.lrange(inputs, 0, -1)
         return found
+
+    async def totals(self, workspace_ids: Sequence[UUID]) -> tuple[int, int]:
+        """How many sessions these workspaces have, and the bytes of their states."""
+        asked = self._redis.pipeline(transaction=False)
+        for workspace_id in workspace_ids:
+            await self._totals(keys=[_keys(workspace_id, "")[1]], client=asked)
+        with _available():
+            found: list[tuple[int, int]] = await asked.execute()
+        return sum(count for count, _ in found), sum(size for _, size in found)
 
     async def delete(self, workspace_id: UUID, session_id: str) -> None:
         with _available():

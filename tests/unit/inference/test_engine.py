@@ -390,3 +390,24 @@ def test_no_digit_tells_how_many_threads_there_are(tmp_path: Path, version: Serv
     run(version, scenario, threads=1)
     run(version, scenario, threads=3)
     np.testing.assert_array_equal(*expected)
+
+
+def test_texts_that_wait_are_told_from_those_under_way(version: ServedVersion) -> None:
+    async def scenario(engine: Engine, version: ServedVersion) -> None:
+        first, second = (engine.generate(version, GenerationRequest("a", 100_000)) for _ in "ab")
+        assert isinstance((await anext(first))[0], PromptRead)
+        waiting = asyncio.ensure_future(anext(second))
+        await asyncio.sleep(0)
+        figures = await engine.figures()
+        assert figures is not None
+        assert (figures.running, figures.waiting) == (1, 1)
+        assert sum(figures.queue_seconds.counts) == 1
+        await first.aclose()
+        assert isinstance((await waiting)[0], PromptRead)
+        figures = await engine.figures()
+        assert figures is not None
+        assert (figures.running, figures.waiting) == (1, 0)
+        assert figures.batch_rows.counts[0] == sum(figures.batch_rows.counts) > 2
+        await second.aclose()
+
+    run(version, scenario, max_decode_slots=1)
