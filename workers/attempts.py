@@ -20,6 +20,7 @@ from service.jobs.progress import Checkpoint, record_checkpoint, record_progress
 from service.jobs.states import NOTHING_TO_RESUME, JobState
 from service.jobs.transitions import EventType, NewEvent, StaleAttemptError, claimable_queues
 from service.log_files import keep_end
+from service.registry.rollout import roll_out
 from service.registry.store import announce
 from workers.messages import (
     Alarm,
@@ -251,7 +252,10 @@ class AttemptWatch:
         self._write_buffered(at_once=True)
         path = self._room.artifacts.relative(report.path)
         if self._claim.job.sweep_id is None:
-            self._insist(lambda db: announce(db, path, report.sha256))
+            roll_out(
+                self._room.settings.database_url.get_secret_value(),
+                lambda number: self._insist(lambda db: announce(db, path, report.sha256, number)),
+            )
         progress = {**self._progress, "step": report.step, "reason": report.reason}
         trained = endings.Trained(
             path,

@@ -30,6 +30,7 @@ from service.db.tables import Model, ModelVersion
 from service.inference.requests import Device, Network
 from service.registry import files, store
 from service.registry.references import ALIAS_PATTERN
+from service.registry.rollout import roll_out
 
 router: APIRouter = protected_router("/models", tags=["models"])
 
@@ -113,8 +114,7 @@ def move_alias(
     with services.database.transaction() as db:
         model = store.get_model(db, subject.workspace_id, name)
         target = store.get_version(db, model, body.version)
-        store.announce(db, target.artifact_path, target.artifact_sha256)
-    _warm(services, target)
+    _load(services, target)
     with services.database.transaction() as db:
         view = _views(db, [store.move_alias(db, subject.workspace_id, name, alias, body.version)])[
             0
@@ -139,8 +139,7 @@ def roll_back(
     alias = (body or Rollback()).alias
     with services.database.transaction() as db:
         target = store.earlier_version(db, subject.workspace_id, name, alias)
-        store.announce(db, target.artifact_path, target.artifact_sha256)
-    _warm(services, target)
+    _load(services, target)
     with services.database.transaction() as db:
         view = _views(db, [store.roll_back(db, subject.workspace_id, name, alias)])[0]
         once.keep(db, view)
@@ -173,8 +172,14 @@ def list_deployments(
     return Page(data=data, has_more=has_more)
 
 
-def _warm(services: Services, version: ModelVersion) -> None:
-    """Waits until the engine of this process has it, while the others have heard of it."""
+def _load(services: Services, version: ModelVersion) -> None:
+    """Waits until the engines of all API processes have it; that of this one in any case."""
+
+    def announce(number: str) -> None:
+        with services.database.transaction() as db:
+            store.announce(db, version.artifact_path, version.artifact_sha256, number)
+
+    roll_out(services.settings.database_url.get_secret_value(), announce)
     folder = services.artifacts.absolute(version.artifact_path)
     from_thread.run(services.engine.warm, Network(folder, version.artifact_sha256))
 

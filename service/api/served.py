@@ -7,6 +7,7 @@ from service.api.deps import Services
 from service.auth.subjects import Subject
 from service.errors import ModelTaskMismatchError
 from service.inference.requests import Network, ServedVersion
+from service.registry.rollout import tell_loaded
 
 
 async def find_version(services: Services, subject: Subject, reference: str) -> ServedVersion:
@@ -31,13 +32,18 @@ def follow_model_news(services: Services) -> None:
     """Loads what was just trained before the first request for it, and forgets moved aliases."""
     warming: set[asyncio.Task[None]] = set()
 
+    async def warm(network: Network, number: str | None) -> None:
+        await services.engine.warm(network)
+        if number is not None:
+            await asyncio.to_thread(tell_loaded, services.database, number)
+
     def react(news: dict[str, Any] | None) -> None:
         services.models.forget()
         if not news:  # after a gap, or a removal: nothing to load
             return
         folder = services.artifacts.absolute(news["artifact_path"])
         network = Network(folder, news["artifact_sha256"])
-        task = asyncio.create_task(services.engine.warm(network))
+        task = asyncio.create_task(warm(network, news.get("number")))
         warming.add(task)
         task.add_done_callback(warming.discard)
 

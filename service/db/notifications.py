@@ -20,8 +20,16 @@ from sqlalchemy.orm import Session
 log = logging.getLogger(__name__)
 
 JOB_EVENTS = "reprise_job_events"  # {"job_id": str, "workspace_id": str, "seq": int}
-MODEL_VERSIONS = "reprise_model_versions"  # {"artifact_path": str, "artifact_sha256": str}
+# {"artifact_path": str, "artifact_sha256": str}; with "number": str where an answer is awaited
+MODEL_VERSIONS = "reprise_model_versions"
+VERSIONS_LOADED = "reprise_versions_loaded"  # {"number": str}
+LISTENER = "reprise listener"  # what PostgreSQL calls the connection of one
 RETRY_SECONDS = 1.0
+
+
+def connection_string(database_url: str) -> str:
+    """Of a setting, as psycopg takes it."""
+    return database_url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 def notify(db: Session, channel: str, payload: Mapping[str, Any]) -> None:
@@ -57,7 +65,7 @@ class Listener:
         on_news: Callable[[str, dict[str, Any]], None],
         on_gap: Callable[[], None],
     ) -> None:
-        self._conninfo = database_url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._conninfo = connection_string(database_url)
         self._channels = channels
         self._on_news = on_news
         self._on_gap = on_gap
@@ -86,7 +94,9 @@ class Listener:
         os.close(woken)
 
     def _listen(self, woken: int) -> None:
-        with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(
+            self._conninfo, autocommit=True, connect_timeout=5, application_name=LISTENER
+        ) as connection:
             for channel in self._channels:
                 connection.execute(f"LISTEN {channel}".encode())
             self._on_gap()

@@ -21,13 +21,13 @@ from service.jobs.states import TERMINAL, JobState
 from service.registry.references import PRODUCTION, Reference, parse_reference
 
 
-def announce(db: Session, artifact_path: str, artifact_sha256: str) -> None:
-    """Tells every API process, on commit, to load and warm a folder that will soon be a version."""
-    notify(
-        db,
-        MODEL_VERSIONS,
-        {"artifact_path": artifact_path, "artifact_sha256": artifact_sha256},
-    )
+def announce(
+    db: Session, artifact_path: str, artifact_sha256: str, number: str | None = None
+) -> None:
+    """Tells every API process, on commit, to load and warm a folder that will soon be a version,
+    and to say so where there is a number (`service.registry.rollout`)."""
+    news = {"artifact_path": artifact_path, "artifact_sha256": artifact_sha256}
+    notify(db, MODEL_VERSIONS, news if number is None else {**news, "number": number})
 
 
 def require_task(db: Session, workspace_id: UUID, name: str, task: str) -> None:

@@ -29,7 +29,8 @@ from service.jobs.store import Trial, request_cancel
 from service.jobs.submission import Prepared, enqueue, prepare
 from service.jobs.wake import Waker
 from service.jobs.workers import live_slots
-from service.registry.store import register_version
+from service.registry.rollout import roll_out
+from service.registry.store import announce, register_version
 from service.settings import Settings
 from service.sweeps import store
 from service.sweeps.space import SPACES, Values, lies_in, reason, values_at, with_values
@@ -234,6 +235,7 @@ class Controller:
 
     def _finish(self, sweep_id: UUID) -> None:
         """Ends the sweep once all of its trials have ended; its best network is published."""
+        self._announce(sweep_id)
         try:
             with self._database.transaction() as db:
                 sweep = store.take(db, sweep_id)
@@ -245,6 +247,21 @@ class Controller:
                 if sweep is not None:
                     failure = {"type": error.problem, "detail": error.detail}
                     store.end(db, sweep, store.FAILED, failure)
+
+    def _announce(self, sweep_id: UUID) -> None:
+        """Has the network loaded that is about to be published, if any is."""
+        with self._database.transaction() as db:
+            sweep = store.take(db, sweep_id)
+            best = store.best(db, sweep) if sweep and self._is_over(db, sweep) else None
+            network = best.trained if best else None
+        if network is None:
+            return
+
+        def announce_it(number: str) -> None:
+            with self._database.transaction() as db:
+                announce(db, network["path"], network["sha256"], number)
+
+        roll_out(self._settings.database_url.get_secret_value(), announce_it)
 
     def _is_over(self, db: Session, sweep: Sweep) -> bool:
         trials, unfinished = store.count_trials(db, sweep.id)

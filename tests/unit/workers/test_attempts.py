@@ -339,3 +339,19 @@ def test_the_end_of_a_job_wakes_workers_for_those_that_waited(
             make_job(db, dataset, queue=queue, after=[job.id])
     watched.run()
     assert rung == woken
+
+
+def test_a_network_is_loaded_before_it_is_published(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = watch(room, Trainer([finished(room.artifacts.absolute("model"))]))
+    states: list[str] = []
+
+    def rolled_out(database_url: str, announce: Callable[[str], None]) -> None:
+        assert database_url == room.settings.database_url.get_secret_value()
+        announce("7")
+        states.append(job_of(watched).state)
+
+    monkeypatch.setattr(attempts, "roll_out", rolled_out)
+    watched.run()
+    assert (states, job_of(watched).state) == (["running"], "succeeded")

@@ -1,0 +1,133 @@
+"""A version is in the memory of every API process before an alias moves to it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from starlette.testclient import TestClient
+
+from rnn.checkpoint import manifest_sha256
+from service.artifacts.store import ArtifactStore
+from service.db.engine import Database
+from service.db.notifications import connection_string
+from service.inference import loaded
+from service.inference.requests import Device
+from service.registry import rollout
+from service.registry.rollout import roll_out
+from service.registry.store import announce
+from service.settings import Settings
+from tests.api.conftest import MakeApp
+from tests.serving import GENERATION
+
+Announce = Callable[[str], None]
+
+
+@pytest.fixture
+def clients(make_app: MakeApp, settings: Settings) -> Iterator[list[TestClient]]:
+    """Two API processes, each with an engine, that hear of versions."""
+    with (
+        TestClient(make_app(), base_url="http://localhost") as one,
+        TestClient(make_app(), base_url="http://localhost") as two,
+        psycopg.connect(
+            connection_string(settings.database_url.get_secret_value()), autocommit=True
+        ) as connection,
+    ):
+        while rollout._listeners(connection) < 2:
+            time.sleep(0.01)
+        for client in (one, two):
+            while client.get("/ready").status_code != 200:
+                time.sleep(0.01)
+        yield [one, two]
+
+
+@pytest.fixture
+def announced(database: Database, settings: Settings, trained: Mapping[str, Path]) -> Announce:
+    """Announces a network that nobody has loaded yet."""
+    artifacts = ArtifactStore(settings.artifact_dir)
+    folder = artifacts.absolute("somewhere")
+    folder.symlink_to(trained[GENERATION])
+    digest = manifest_sha256(folder)
+
+    def announced(number: str) -> None:
+        with database.transaction() as db:
+            announce(db, "somewhere", digest, number)
+
+    return announced
+
+
+@pytest.mark.usefixtures("clients")
+def test_it_waits_for_every_process(
+    announced: Announce, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Semaphore(0), threading.Semaphore(0)
+    load = loaded._load_and_warm
+
+    def slow(folder: Path, sha256: str, device: Device) -> loaded.Loaded:
+        begun.release()
+        assert may_end.acquire(timeout=30)
+        return load(folder, sha256, device)
+
+    monkeypatch.setattr(loaded, "_load_and_warm", slow)
+    monkeypatch.setattr(rollout, "PATIENCE_SECONDS", 60.0)
+    url = settings.database_url.get_secret_value()
+    with ThreadPoolExecutor(1) as pool:
+        rolling = pool.submit(roll_out, url, announced)
+        for _ in range(2):
+            assert begun.acquire(timeout=30)
+        may_end.release()
+        with pytest.raises(TimeoutError):  # one of them has it
+            rolling.result(timeout=0.3)
+        may_end.release()
+        rolling.result(timeout=30)
+        roll_out(url, announced)  # which both have by now
+    assert not begun.acquire(blocking=False)
+
+
+@pytest.mark.usefixtures("clients")
+def test_one_that_does_not_answer_is_not_waited_for_without_end(
+    announced: Announce,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tells = threading.Lock()
+    tell = rollout.tell_loaded
+
+    def once(database: Database, number: str) -> None:
+        if tells.acquire(blocking=False):
+            tell(database, number)
+
+    monkeypatch.setattr("service.api.served.tell_loaded", once)
+    monkeypatch.setattr(rollout, "PATIENCE_SECONDS", 0.5)
+    roll_out(settings.database_url.get_secret_value(), announced)
+    assert "1 API processes have not loaded a version in time" in caplog.messages
+
+
+def test_a_network_that_cannot_be_loaded_holds_up_nothing(
+    clients: list[TestClient],
+    database: Database,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def missing(number: str) -> None:
+        with database.transaction() as db:
+            announce(db, "nowhere", "0" * 64, number)
+
+    roll_out(settings.database_url.get_secret_value(), missing)
+    assert not [text for text in caplog.messages if "in time" in text]
+    assert [client.get("/ready").status_code for client in clients] == [200, 200]
+
+
+def test_nobody_is_waited_for_where_nobody_listens(
+    announced: Announce, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    roll_out(settings.database_url.get_secret_value(), announced)
+    assert not caplog.messages
+    numbers: list[str] = []
+    roll_out("postgresql+psycopg://nobody@127.0.0.1:1/nothing", numbers.append)
+    assert not numbers
+    assert "a version is not loaded before requests come" in caplog.text
