@@ -31,6 +31,7 @@ from service.datasets.csv_rows import MAX_NAME_CHARS
 from service.errors import ServiceError, ValidationError
 from service.inference.decode import Decoder
 from service.inference.generation import Generation
+from service.inference.options import drawing
 from service.inference.requests import GenerationRequest, TextFinished, TokenDrawn
 from service.inference.turns import ROWS_PER_TURN, classify_in_turns, forecast_in_turns
 from workers.messages import Predict
@@ -215,17 +216,10 @@ class GenerationPredictor(_TextPredictor):
         return GenerationRequest(
             prompt=prompt,
             max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
-            repetition_penalty=options.repetition_penalty,
-            presence_penalty=options.presence_penalty,
-            frequency_penalty=options.frequency_penalty,
-            stop=tuple(options.stop),
             seed=(options.seed or 0) + row - 1,
             num_beams=options.num_beams,
             length_penalty=1.0 if options.length_penalty is None else options.length_penalty,
+            **drawing(options),
         )
 
 

@@ -32,7 +32,7 @@ from service.api.schemas.models import AnsweringModel
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ServiceError, UnavailableError, ValidationError
-from service.inference.options import DEFAULT_NEW_TOKENS, beam_faults
+from service.inference.options import DEFAULT_NEW_TOKENS, beam_faults, drawing
 from service.inference.requests import (
     GenerationEvent,
     GenerationRequest,
@@ -97,19 +97,12 @@ def _wanted(body: GenerationBody, settings: Settings, subject: Subject) -> Gener
         prompt=body.prompt,
         max_new_tokens=new_tokens,
         n=body.n,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        min_p=body.min_p,
-        repetition_penalty=body.repetition_penalty,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        stop=tuple(body.stop),
         seed=secrets.randbelow(MAX_SEED) if body.seed is None else body.seed,
         logprobs=body.logprobs,
         num_beams=body.num_beams,
         length_penalty=1.0 if body.length_penalty is None else body.length_penalty,
         owner=str(subject.workspace_id),
+        **drawing(body),
     )
 
 

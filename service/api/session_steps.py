@@ -21,7 +21,12 @@ from service.inference.live_requests import (
     TextAnswer,
     TextStep,
 )
-from service.inference.options import ClassificationOptions, ForecastOptions, GenerationOptions
+from service.inference.options import (
+    ClassificationOptions,
+    ForecastOptions,
+    GenerationOptions,
+    drawing,
+)
 from service.inference.requests import LikelyToken
 from service.settings import Settings
 
@@ -119,17 +124,10 @@ def request(task: str, network: str, state: bytes, body: SessionStep) -> LiveReq
         state,
         text=body.text or "",
         max_new_tokens=body.max_new_tokens or 0,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        min_p=body.min_p,
-        repetition_penalty=body.repetition_penalty,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        stop=tuple(body.stop),
         seed=body.seed,
         logprobs=body.logprobs,
         top=body.top,
+        **drawing(body),
     )
 
 

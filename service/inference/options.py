@@ -1,7 +1,7 @@
 """What a prediction can be asked for: by a request with its inputs, and of a whole data set."""
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -17,7 +17,6 @@ _OF_DRAWING = (
     "repetition_penalty",
     "presence_penalty",
     "frequency_penalty",
-    "seed",
 )
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -91,6 +90,11 @@ class GenerationOptions(Config):
     )
 
 
+def drawing(options: GenerationOptions) -> dict[str, Any]:
+    """How tokens are chosen and where a text ends, as requests to the engine name it."""
+    return {name: getattr(options, name) for name in _OF_DRAWING} | {"stop": tuple(options.stop)}
+
+
 class BeamOptions(Config):
     """A search for the likeliest texts, in place of drawing."""
 
@@ -114,7 +118,7 @@ def beam_faults(options: BeamOptions) -> list[Fault]:
     """What was given of `GenerationOptions` beside beams, or of these without any, and means
     nothing then."""
     searching = options.num_beams > 1
-    out_of_place = _OF_DRAWING if searching else ("length_penalty",)
+    out_of_place = (*_OF_DRAWING, "seed") if searching else ("length_penalty",)
     return [
         Fault(("body", name), f"has no meaning with{'' if searching else 'out'} num_beams")
         for name in out_of_place
