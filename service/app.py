@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from rnn.errors import KernelsError
 from service.alarms.disk import DiskWatch
 from service.api import (
     alarms,
@@ -60,6 +61,7 @@ from service.dashboard import settings as setting_pages
 from service.dashboard import sweeps as sweep_pages
 from service.dashboard import usage as usage_pages
 from service.db.engine import Database, make_engine
+from service.errors import UnavailableError
 from service.inference.engine import Engine
 from service.jobs.wake import Waker
 from service.registry.resolver import ModelResolver
@@ -128,6 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
         },
     )
     app.state.services = services
+    app.state.refusal = None  # why it cannot start here, for whoever started it
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     for module in ROUTERS:
         app.include_router(module.router, prefix="/api/v1")
@@ -204,7 +207,11 @@ def _services(settings: Settings) -> Services:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.artifacts.prepare()
-    await services.engine.start()
+    try:
+        await services.engine.start()
+    except (KernelsError, UnavailableError) as error:
+        app.state.refusal = str(error)
+        raise
     follow_model_news(services)
     services.news.start()
     carrying = asyncio.create_task(services.usage.run())

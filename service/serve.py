@@ -73,7 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
     # uvicorn raises the signal again after an orderly shutdown; this is not an end by a signal.
     signal.signal(signal.SIGTERM, server.handle_exit)
     signal.signal(signal.SIGINT, server.handle_exit)
-    server.run(sockets=given)
+    try:
+        server.run(sockets=given)
+    finally:
+        if app.state.refusal is not None:
+            sys.exit(app.state.refusal)
     return 0 if server.started else 1
 
 

@@ -25,6 +25,7 @@ from service.log_files import keep_end
 from service.settings import Settings, describe
 
 READY_TIMEOUT_SECONDS = 120.0
+ANSWER_SECONDS = 5.0  # our socket takes a question also where no API is left to answer it
 WATCH_INTERVAL_SECONDS = 0.2
 LOGS_INTERVAL_SECONDS = 1.0
 FIRST_BACKOFF_SECONDS = 0.5
@@ -249,7 +250,7 @@ class Supervisor:
 def _ask(instance: Instance, host: str) -> str:
     """The status that /ready answers, or why there is no answer."""
     address = instance.address.removeprefix("http://")
-    connection = http.client.HTTPConnection(address, timeout=READY_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/ready", headers={"Host": "localhost" if host == "*" else host})
         return str(connection.getresponse().status)
