@@ -42,7 +42,8 @@ def read(
     if header is None:
         raise DatasetEmptyError("the file is empty")
     names = _names(header[1], limits)
-    chosen = list(names) if columns is None else list(columns)
+    # A frame without a column has no row either, and who asks for none counts the rows.
+    chosen = list(names) if columns is None else list(columns) or names[:1]
     if not row_by_row and plain_csv.is_plain(path, delimiter, limits):
         yield from plain_csv.read(path, delimiter, names, chosen)
         return

@@ -65,6 +65,17 @@ def test_forms_of_times(profile: Profile, form: str) -> None:
     assert (series["frequency"], series["gaps"]) == ("1h", 0)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["sold,price\n1,4\n3,5\n", '"sold",price\n1,4\n3,5\n', '{"sold": 1, "price": 4}\n' * 2],
+)
+def test_two_numbers_of_which_none_is_named_as_the_target(profile: Profile, content: str) -> None:
+    """No column had a role, and without a column no row was read."""
+    series = profile(content, None)["series"]
+    assert (series["target_column"], series["time_column"]) == (None, None)
+    assert (series["series"], series["points"]) == (1, 2)
+
+
 @pytest.mark.parametrize("id_column", ["series_id", "store"])
 def test_many_series_in_long_form(profile: Profile, id_column: str) -> None:
     """A column of ids is found by its name, or because the times would stand twice without it."""
