@@ -12,8 +12,14 @@ from service.api.pagination import PageDep
 from service.api.routing import produces, protected_router, requires
 from service.auth.subjects import Scope, Subject
 from service.dashboard.pages import render
-from service.dashboard.plots import label_bars, length_bars, series_lines
+from service.dashboard.plots import (
+    label_bars,
+    series_length_bars,
+    series_lines,
+    text_length_bars,
+)
 from service.db.paging import PageRequest
+from service.jobs.kinds import JobKind
 
 router = protected_router("/datasets", tags=["dashboard"])
 
@@ -58,23 +64,25 @@ def dataset_page(
     if column is None and profile.text is not None:
         column = profile.text.text_column or "text"
     texts = [row[column] or "" for row in first.rows] if column else []
-    used = jobs.list_jobs(
-        subject, services, PageRequest(limit=SHOWN_JOBS, after=None), dataset=dataset_id
-    )
+    newest = PageRequest(limit=SHOWN_JOBS, after=None)
+    used = [
+        jobs.list_jobs(subject, services, newest, kind=kind, dataset=dataset_id) for kind in JobKind
+    ]
     return render(
         request,
         "dataset.html",
         dataset=dataset,
         plots={
             "series": series_lines(profile, first),
-            "lengths": length_bars(texts),
+            "series_lengths": series_length_bars(profile),
+            "text_lengths": text_length_bars(texts),
         },
         labels=label_bars(profile),
         texts=[text for text in texts if text.strip()][:SHOWN_TEXTS],
         columns=first.columns,
         rows=first.rows[:SHOWN_ROWS],
         drawn=len(first.rows),
-        jobs=used.data,
-        more_jobs=used.has_more,
+        jobs=[job for each in used for job in each.data],
+        more_jobs=any(each.has_more for each in used),
         may_write=Scope.DATASETS_WRITE in subject.scopes,
     )

@@ -12,6 +12,7 @@ from service.api.deps import ServicesDep
 from service.api.pagination import PageDep
 from service.api.routing import produces, protected_router, requires
 from service.auth.subjects import Scope, Subject
+from service.dashboard.model_pages import dataset_names
 from service.dashboard.pages import render
 from service.jobs.states import TERMINAL, JobState
 
@@ -55,6 +56,7 @@ def job_page(request: Request, job_id: UUID, subject: Reader, services: Services
         request,
         "job.html",
         job=job,
+        dataset_name=dataset_names([job.dataset], subject, services).get(job.dataset),
         ended=job.state in TERMINAL,
         checkpoints=jobs.list_checkpoints(job_id, subject, services).data,
     )

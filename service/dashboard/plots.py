@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from service.api.schemas.datasets import DatasetPreview, DatasetProfile, SeriesProfile
+from service.datasets.lengths import length_bars
 from service.datasets.times import from_microseconds, number_to_microseconds, parse
 
 MOST_LINES = 6
 MOST_LABELS = 30
-MOST_BARS = 24
 YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # 1 to 9999, microseconds since 1970
 GAP = 1.5  # of the most common distance of two timesteps
 
@@ -38,17 +38,23 @@ def label_bars(profile: DatasetProfile) -> list[Bar]:
     return [Bar(name, count, count / most) for name, count in counts]
 
 
-def length_bars(texts: Sequence[str]) -> list[tuple[str, int]]:
-    """How many texts have how many characters, in bars of equal width. Empty without texts."""
-    lengths = [len(text) for text in texts]
-    if not lengths:
+def series_length_bars(profile: DatasetProfile) -> list[tuple[str, int]]:
+    """How many series have how many timesteps. Empty where that was not counted, or is of no use:
+    for a single series, and where all have the same length."""
+    bars = (profile.series and profile.series.lengths) or []
+    if len(bars) < 2:
         return []
-    width = max(1, math.ceil((max(lengths) + 1) / MOST_BARS))
-    counts = np.bincount(np.array(lengths) // width)
-    return [
-        (str(place * width) if width == 1 else f"{place * width}–{(place + 1) * width - 1}", int(n))
-        for place, n in enumerate(counts)
-    ]
+    return [(_between(bar.min_length, bar.max_length), bar.series) for bar in bars]
+
+
+def text_length_bars(texts: Sequence[str]) -> list[tuple[str, int]]:
+    """How many texts have how many characters. Empty without texts."""
+    bars = length_bars([len(text) for text in texts])
+    return [(_between(least, most), count) for least, most, count in bars]
+
+
+def _between(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def series_lines(profile: DatasetProfile, first: DatasetPreview) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from service.datasets.batches import Batch
+from service.datasets.lengths import length_bars
 from service.datasets.names import first_named
 from service.datasets.places import Place, shown, wrong
 from service.datasets.seasons import find_season
@@ -414,6 +415,10 @@ def describe(table: SeriesTable, roles: SeriesRoles) -> dict[str, Any]:
         "min_length": int(lengths.min()),
         "median_length": int(np.median(lengths)),
         "max_length": int(lengths.max()),
+        "lengths": [
+            {"min_length": least, "max_length": most, "series": count}
+            for least, most, count in length_bars(lengths)
+        ],
         "frequency": name,
         "season_length": season,
         "gaps": gaps,

@@ -2,13 +2,15 @@
 
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from starlette.testclient import TestClient
 
 from service.auth.subjects import Scope
 from service.dashboard import plots
+from service.db.engine import Database
+from service.db.tables import Dataset
 from tests.api.conftest import MakeKey, bearer
 from tests.api.job_requests import CORPUS, REVIEWS, SERIES, submit, upload
 from tests.api.test_dashboard import HTML, sign_in
@@ -98,17 +100,52 @@ def test_labels_and_lengths_are_counted(
     sign_in(client, key)
     found = drawn(client, dataset)
     assert found["series"] is None
-    assert sum(count for _, count in found["lengths"]) == 80
+    assert sum(count for _, count in found["text_lengths"]) == 80
+    assert found["series_lengths"] == []
     text = client.get(f"/datasets/{dataset}", headers=HTML).text
     assert "a warm and lovely film" in text
     assert text.count('<svg class="bar"') == 2
 
 
-@pytest.mark.parametrize(("lengths", "bars"), [([], 0), ([0, 0], 1), ([3, 500], 24)])
-def test_bars_of_lengths_cover_all_texts(lengths: list[int], bars: int) -> None:
-    found = plots.length_bars(["x" * length for length in lengths])
-    assert len(found) == bars
-    assert sum(count for _, count in found) == len(lengths)
+def test_texts_are_counted_by_their_characters() -> None:
+    assert plots.text_length_bars([]) == []
+    assert plots.text_length_bars(["", "ab", ""]) == [("0", 2), ("1", 0), ("2", 1)]
+    assert plots.text_length_bars(["x" * 3, "x" * 500])[0] == ("3–23", 1)
+
+
+def test_series_are_counted_by_their_timesteps(
+    client: TestClient, key: str, headers: dict[str, str], database: Database
+) -> None:
+    """Of a file that was taken in before they were counted, the page shows the rest."""
+    uneven = GAPS.replace("04.01.2024,b,9\n", "")
+    dataset = upload(client, headers, "uneven.csv", uneven)
+    shown = client.get(f"/api/v1/datasets/{dataset}", headers=headers).json()["profile"]["series"]
+    assert shown["lengths"] == [
+        {"min_length": 4, "max_length": 4, "series": 1},
+        {"min_length": 5, "max_length": 5, "series": 1},
+    ]
+    sign_in(client, key)
+    assert drawn(client, dataset)["series_lengths"] == [["4", 1], ["5", 1]]
+    assert 'id="series-lengths"' in client.get(f"/datasets/{dataset}", headers=HTML).text
+
+    with database.transaction() as db:
+        kept = db.get_one(Dataset, UUID(dataset))
+        series = {name: part for name, part in kept.profile["series"].items() if name != "lengths"}
+        kept.profile = {**kept.profile, "series": series}
+    assert drawn(client, dataset)["series_lengths"] == []
+    page = client.get(f"/datasets/{dataset}", headers=HTML).text
+    assert 'id="series-lengths"' not in page
+    assert "Shortest, median, longest" in page
+    older = client.get(f"/api/v1/datasets/{dataset}", headers=headers).json()
+    assert older["profile"]["series"]["lengths"] is None
+
+
+def test_series_of_one_length_need_no_bars(
+    client: TestClient, key: str, headers: dict[str, str]
+) -> None:
+    dataset = upload(client, headers, "gaps.csv", GAPS)
+    sign_in(client, key)
+    assert drawn(client, dataset)["series_lengths"] == []
 
 
 def test_a_plain_text_shows_its_lines(
@@ -150,6 +187,22 @@ def test_the_jobs_of_a_data_set(client: TestClient, key: str, headers: dict[str,
     assert client.get(f"/api/v1/jobs?dataset={uuid4()}", headers=headers).json()["data"] == []
     sign_in(client, key)
     assert f"/jobs/{job}" in client.get(f"/datasets/{used}", headers=HTML).text
+    assert f'<a href="/datasets/{used}">0.csv</a>' in client.get(f"/jobs/{job}", headers=HTML).text
+
+
+@pytest.mark.usefixtures("models")
+def test_the_predictions_of_a_data_set(
+    client: TestClient, key: str, headers: dict[str, str]
+) -> None:
+    dataset = upload(client, headers, "series.csv", SERIES)
+    body = {"model": "demand", "dataset": dataset}
+    batch = client.post("/api/v1/batches", json=body, headers=headers).json()["id"]
+    sign_in(client, key)
+    used = client.get(f"/datasets/{dataset}", headers=HTML).text
+    assert f'<a href="/jobs/{batch}">demand</a>' in used
+    page = client.get(f"/jobs/{batch}", headers=HTML).text
+    assert '<a href="/models/demand?version=1">demand, version 1</a>' in page
+    assert "Predicts with" in page
 
 
 def test_a_preview_is_as_long_as_asked_for(client: TestClient, headers: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ def test_both_pages_in_both_schemes_and_widths(
     make_page: MakePage, scheme: str, width: int
 ) -> None:
     page = make_page(color_scheme=scheme, viewport={"width": width, "height": 800})
-    for name, canvas in (("demand.csv", "#lines"), ("reviews.csv", "#lengths")):
+    for name, canvas in (("demand.csv", "#lines"), ("reviews.csv", "#text-lengths")):
         choose(page, EXAMPLES / name)
         page.get_by_role("heading", name=name).wait_for()
         expect(page.locator(f"{canvas} canvas")).to_have_count(1, timeout=30_000)
@@ -33,6 +33,19 @@ def test_both_pages_in_both_schemes_and_widths(
         fits(page)
     page.goto("/datasets")
     expect(page.locator("time").first).not_to_contain_text("T0")
+    audit(page)
+    fits(page)
+
+
+def test_series_of_several_lengths_are_counted_in_bars(page: Page) -> None:
+    rows = [f"{'a' if step < 9 else 'b'},{step},{step}\n" for step in range(13)]
+    content = "".join(["series,time,value\n", *rows]).encode()
+    page.goto("/datasets")
+    page.get_by_label("Drop files here").set_input_files(
+        {"name": "uneven.csv", "mimeType": "text/csv", "buffer": content}
+    )
+    page.get_by_role("heading", name="uneven.csv").wait_for()
+    expect(page.locator("#series-lengths canvas")).to_have_count(1, timeout=30_000)
     audit(page)
     fits(page)
 

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from service.api.schemas.base import View
 
 
@@ -31,6 +33,14 @@ class ColumnView(View):
     mean_characters: float | None = None
 
 
+class SeriesLengths(View):
+    """One bar of a histogram: `series` have from `min_length` to `max_length` timesteps."""
+
+    min_length: int
+    max_length: int
+    series: int
+
+
 class SeriesProfile(View):
     """What a forecasting job would find. Lengths count timesteps; gaps are timesteps left out."""
 
@@ -39,6 +49,9 @@ class SeriesProfile(View):
     min_length: int
     median_length: int
     max_length: int
+    lengths: list[SeriesLengths] | None = Field(
+        None, description="At most 24 bars; null: the file was taken in before they were counted."
+    )
     frequency: str | None
     season_length: int | None
     gaps: int

@@ -50,11 +50,15 @@ if (at("lines") && plots.series) {
   })).draw();
 }
 
-if (at("lengths")) {
-  new Chart(at("lengths"), (paint) => ({
+for (const [id, bars, things, unit] of [
+  ["series-lengths", plots.series_lengths, "series", "timesteps"],
+  ["text-lengths", plots.text_lengths, "texts", "characters"],
+]) {
+  if (at(id) === null) continue;
+  new Chart(at(id), (paint) => ({
     grid: { left: 50, right: 16, top: 30, bottom: 40 },
-    xAxis: axis(paint, { type: "category", data: plots.lengths.map(([name]) => name), name: "characters", nameLocation: "middle", nameGap: 24 }),
-    yAxis: axis(paint, { type: "value", name: "texts", minInterval: 1 }),
-    series: [{ name: "texts", type: "bar", data: plots.lengths.map(([, count]) => count), color: paint["series-1"], barCategoryGap: "8%" }],
+    xAxis: axis(paint, { type: "category", data: bars.map(([name]) => name), name: unit, nameLocation: "middle", nameGap: 24 }),
+    yAxis: axis(paint, { type: "value", name: things, minInterval: 1 }),
+    series: [{ name: things, type: "bar", data: bars.map(([, count]) => count), color: paint["series-1"], barCategoryGap: "8%" }],
   })).draw();
 }

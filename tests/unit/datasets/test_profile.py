@@ -42,6 +42,7 @@ def test_one_series_with_times(profile: Profile) -> None:
         "min_length": 97,
         "median_length": 97,
         "max_length": 97,
+        "lengths": [{"min_length": 97, "max_length": 97, "series": 1}],
         "frequency": "1h",
         "season_length": 24,
         "gaps": 2,
@@ -88,6 +89,8 @@ def test_many_series_in_long_form(profile: Profile, id_column: str) -> None:
     series = profile("\n".join([f"date,{id_column},y", *reversed(rows)]))["series"]
     assert (series["series"], series["points"]) == (3, 50)
     assert (series["min_length"], series["max_length"]) == (10, 20)
+    bars = {bar["min_length"]: bar["series"] for bar in series["lengths"] if bar["series"]}
+    assert bars == {10: 1, 20: 2}
     assert (series["frequency"], series["season_length"], series["gaps"]) == ("1d", 7, 0)
     assert series["series_column"] == id_column
 
