@@ -76,16 +76,28 @@ def sentiment(
         list[str] | None, typer.Argument(help="Without one: each line of the standard input.")
     ] = None,
     all_scores: Annotated[bool, typer.Option(help="Show the score of every label.")] = False,
+    attributions: Annotated[
+        bool, typer.Option(help="Show what each token adds to the label's log-odds.")
+    ] = False,
+    attribution_label: Annotated[
+        str | None, typer.Option(help="To which label. Without it: to the one that is answered.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify texts."""
     asked = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not asked:
         raise typer.BadParameter("there is no text to classify", param_hint="TEXTS")
+    body: dict[str, Any] = {
+        "model": model,
+        "texts": asked,
+        "all_scores": all_scores,
+        "attributions": attributions,
+    }
+    if attribution_label is not None:
+        body["attribution_label"] = attribution_label
     with connect() as client:
-        answer = client.post(
-            "/sentiment", {"model": model, "texts": asked, "all_scores": all_scores}
-        )
+        answer = client.post("/sentiment", body)
     if as_json:
         print_json(answer)
         return
@@ -100,6 +112,26 @@ def sentiment(
     ]
     columns = ["text", "label", "score", "all scores"]
     print_table(columns, rows) if all_scores else print_table(columns[:3], [r[:3] for r in rows])
+    if attributions:
+        for number, result in enumerate(answer["results"], start=1):
+            _print_attributions(number, result["attributions"])
+
+
+def _print_attributions(number: int, found: dict[str, Any]) -> None:
+    """What each token of a text adds, and what that comes to; blanks are written as in JSON."""
+    typer.echo(
+        f"\nText {number}: what each token adds to the log-odds of {printable(found['label'])}"
+    )
+    rows: list[tuple[str, str, str]] = []
+    for token in found["tokens"]:
+        text = token["text"]
+        shown = text if text.strip() and text.isprintable() else json.dumps(text)
+        rows.append((shown, f"{token['start']}-{token['end']}", f"{token['attribution']:+.4g}"))
+    print_table(["token", "characters", "adds"], rows)
+    typer.echo(
+        f"log-odds {found['log_odds']:.4g}, without any word {found['baseline']:.4g}; the"
+        f" attributions miss {abs(found['gap']):.4g} of it"
+    )
 
 
 @app.command()
