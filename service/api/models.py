@@ -17,6 +17,7 @@ from service.api.routing import OnceDep, idempotent, produces, protected_router,
 from service.api.schemas.models import (
     AliasMove,
     BaseModelView,
+    CardText,
     DeploymentView,
     ModelFile,
     ModelView,
@@ -86,6 +87,16 @@ def get_version(name: str, number: Number, subject: Reader, services: ServicesDe
         files=[ModelFile.model_validate(file) for file in files.list_files(folder)],
         card=version.card,
     )
+
+
+@router.put("/{name}/versions/{number}/card")
+def write_card(
+    name: str, number: Number, body: CardText, subject: Writer, services: ServicesDep
+) -> VersionDetail:
+    """What people should know of a version. It may be written anew; all else of a version stays."""
+    with services.database.transaction() as db:
+        store.write_card(db, subject.workspace_id, name, number, body.card)
+    return get_version(name, number, subject, services)
 
 
 @router.get("/{name}/versions/{number}/files/{file}", response_class=FileResponse)

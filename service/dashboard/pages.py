@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 
 from service.auth.browsers import csrf_token
 from service.auth.subjects import Subject
+from service.dashboard.cards import markdown
 
 STATIC = Path(__file__).resolve().parent / "static"
 
@@ -20,7 +21,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data:",
+        "img-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
@@ -88,7 +89,13 @@ def environment() -> Environment:
     )
     made.globals.update(asset=asset, sections=SECTIONS)
     made.filters.update(
-        count=count, duration=duration, figure=figure, instant=instant, share=share, size=size
+        count=count,
+        duration=duration,
+        figure=figure,
+        instant=instant,
+        markdown=markdown,
+        share=share,
+        size=size,
     )
     return made
 

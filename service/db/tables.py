@@ -334,7 +334,7 @@ class Model(InWorkspace, Base):
 
 
 class ModelVersion(WithId, Base):
-    """A trained network with its lineage. Immutable."""
+    """A trained network with its lineage. Immutable but for its card."""
 
     __tablename__ = "model_versions"
     __table_args__ = (UniqueConstraint("model_id", "version"),)

@@ -1,7 +1,8 @@
 """Models, their versions and the aliases that point at them.
 
-A version is immutable. An alias moves under the lock of its model's row, and every move appends to
-`deployments` in the same transaction, so the log read in order explains each pointer.
+A version is immutable but for its card. An alias moves under the lock of its model's row, and every
+move appends to `deployments` in the same transaction, so the log read in order explains each
+pointer.
 """
 
 from collections.abc import Sequence
@@ -155,6 +156,11 @@ def get_version(db: Session, model: Model, number: int) -> ModelVersion:
     if version is None:
         raise NotFoundError(f"The model {model.name!r} has no version {number}.")
     return version
+
+
+def write_card(db: Session, workspace_id: UUID, name: str, number: int, card: str | None) -> None:
+    """Raises NotFoundError for a version that is not there."""
+    get_version(db, get_model(db, workspace_id, name), number).card = card
 
 
 def list_versions(

@@ -135,6 +135,7 @@ def test_pages_are_strict_and_kept_nowhere(client: TestClient, key: str) -> None
     headers = client.get("/", headers=HTML).headers
     policy = headers["content-security-policy"]
     assert "unsafe" not in policy
+    assert "data:" not in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"

@@ -1,6 +1,7 @@
 """The pages of models without a browser."""
 
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 from service.api.schemas.models import VersionView
 from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope
+from service.dashboard.cards import markdown
 from service.dashboard.model_pages import metric_names
 from service.db.engine import Database
 from service.db.tables import Dataset, Job, ModelVersion, Workspace
@@ -80,7 +82,65 @@ def test_names_and_cards_are_text(client: TestClient, key: str, demand: str) -> 
     """bad_inputs dashboard-01."""
     text = page(client, key, demand)
     assert SCRIPT not in text
-    assert text.count("&lt;script&gt;alert(1)") == 2
+    assert text.count("&lt;script&gt;alert(1)") == 3  # a data set, the card, its source
+
+
+def test_a_card_is_markdown_below_the_headings_of_its_page() -> None:
+    html = markdown("# A\n\n#### B\n\n**strong** and `code <b>`\n\n|x|y|\n|--:|---|\n|1|2|\n")
+    assert "<h4>A</h4>" in html
+    assert "<h6>B</h6>" in html
+    assert "<strong>strong</strong> and <code>code &lt;b&gt;</code>" in html
+    assert "<th>x</th>" in html  # without an inline style
+    assert markdown("> " * 5_000 + "deep")  # whatever its depth
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SCRIPT,
+        "<img src=x onerror=alert(1)>",
+        "</title><svg onload=alert(1)>",
+        "a <b onmouseover=alert(1)>b</b>",
+        "[a](javascript:alert(1))",
+        "[a](JaVaScRiPt:alert(1))",
+        "[a](&#106;avascript:alert(1))",
+        "[a](data:text/html,<script>alert(1)</script>)",
+        "[a](//evil.example)",
+        "<javascript:alert(1)>",
+        "[a]\n\n[a]: vbscript:alert(1)",
+        "![a](https://evil.example/pixel.png)",
+        "![a](data:image/png;base64,AAAA)",
+        "[![a](https://evil.example/pixel.png)](javascript:alert(1))",
+        '```x" onload="alert(1)\n</code><script>alert(1)</script>\n```',
+    ],
+)
+def test_a_card_has_no_tag_and_no_link_of_its_author(text: str) -> None:
+    """bad_inputs dashboard-01, dashboard-02."""
+    found = Tags(markdown(text))
+    assert found.names <= {"p", "code", "pre"}
+    assert found.attributes <= {"class"}
+
+
+def test_links_of_a_card_lead_out_and_say_nothing_of_where_from() -> None:
+    html = markdown('<https://example.org> [b](mailto:a@b.example "\\" onclick=\\"x")')
+    found = Tags(html)
+    assert found.names == {"p", "a"}
+    assert found.attributes == {"href", "rel", "title"}
+    assert html.count('rel="nofollow noreferrer"') == 2
+
+
+class Tags(HTMLParser):
+    """The names of all tags and attributes of a piece of HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
 
 
 def test_a_key_without_data_sets_sees_no_names_of_them(

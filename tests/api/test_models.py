@@ -42,6 +42,48 @@ def test_a_model_with_its_aliases(client: TestClient, headers: dict[str, str], d
     assert model["aliases"] == {"production": 3}
 
 
+def test_a_card_is_written_anew_and_taken_away(
+    client: TestClient, headers: dict[str, str], demand: str, make_key: MakeKey
+) -> None:
+    first = client.get(f"{demand}/versions/2", headers=headers).json()
+    assert first["card"] is None
+    for card in ("# One", "# Two\r\n<b>", "x" * 20_000, None):
+        answer = client.put(f"{demand}/versions/2/card", json={"card": card}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {**first, "card": card}
+        assert client.get(f"{demand}/versions/2", headers=headers).json()["card"] == card
+    assert client.get(f"{demand}/versions/1", headers=headers).json()["card"] is None
+    reader = bearer(make_key([Scope.MODELS_READ]))
+    refused = client.put(f"{demand}/versions/2/card", json={"card": "x"}, headers=reader)
+    assert (refused.status_code, problem(refused)) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "location"),
+    [
+        ("demand/versions/2", {}, 422, "body.card"),
+        ("demand/versions/2", {"card": 1}, 422, "body.card"),
+        ("demand/versions/2", {"card": "x" * 20_001}, 422, "body.card"),
+        ("demand/versions/2", {"card": "x\0"}, 422, "body.card"),
+        ("demand/versions/4", {"card": "x"}, 404, None),
+        ("other/versions/1", {"card": "x"}, 404, None),
+    ],
+)
+def test_what_is_no_card_or_of_no_version_is_refused(
+    client: TestClient,
+    headers: dict[str, str],
+    demand: str,
+    path: str,
+    body: dict[str, Any],
+    status: int,
+    location: str | None,
+) -> None:
+    answer = client.put(f"{PATH}/{path}/card", json=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    if location is not None:
+        assert answer.json()["errors"][0]["location"] == location
+
+
 def test_models_are_listed_newest_first_in_pages(
     client: TestClient, headers: dict[str, str], publish_version: Publish
 ) -> None:

@@ -2,13 +2,14 @@
 
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import MakePage, audit, fits
-from tests.browser.test_jobs import LOOKS
+from tests.browser.test_jobs import LOOKS, SCRIPT
 from tests.e2e.running import ROOT
 
 pytestmark = pytest.mark.browser
@@ -51,12 +52,66 @@ def test_each_page_in_both_schemes_and_widths(
         ("/models/starter-english", "starter-english"),
     ):
         page.goto(path)
-        page.get_by_role("heading", name=ready, exact=True).wait_for()
+        page.get_by_role("heading", name=ready, exact=True, level=1).wait_for()
         audit(page)
         fits(page)
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("dialog")).to_be_visible()
     audit(page)
+
+
+CARD = f"""# {SCRIPT}
+
+<img src=x onerror=alert(1)> </title><svg onload=alert(1)>
+
+![a picture](https://evil.example/pixel.png) [a script](javascript:alert(1))
+[a page](data:text/html,{SCRIPT}) [over](https://example.org "\\" onmouseover=\\"alert(1)")
+
+| figure | value |
+|:-------|------:|
+| loss   | **0.5** |
+
+```html" onload="alert(1)
+{SCRIPT}
+```
+"""
+
+
+def test_a_card_is_written_and_does_nothing(page: Page, verses: str) -> None:
+    """bad_inputs dashboard-01, dashboard-02."""
+    page.on("dialog", lambda _: pytest.fail("a script of the card ran"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).hostname or ""))
+    page.goto(f"/models/{verses}?version=1")
+    page.get_by_text("Write the card of version 1").click()
+    page.get_by_label("Markdown:").fill(CARD)
+    page.get_by_role("button", name="Save the card").click()
+    card = page.get_by_role("region", name="Model card")
+    expect(card.get_by_role("heading", name=SCRIPT, exact=True)).to_be_visible()
+    expect(card.get_by_role("cell", name="0.5").locator("strong")).to_be_visible()
+    expect(card).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(card).to_contain_text("[picture: a picture, https://evil.example/pixel.png]")
+    assert card.locator("script, img, svg, iframe, [style], [onload], [onmouseover]").count() == 0
+    links = card.get_by_role("link")
+    assert links.evaluate_all("links => links.map((link) => link.href)") == ["https://example.org/"]
+    links.hover()
+    page.reload()
+    expect(card).to_contain_text(SCRIPT)
+    audit(page)
+    fits(page)
+    assert set(asked) == {"127.0.0.1"}
+
+
+def test_a_card_is_taken_away(page: Page, verses: str, api: httpx.Client) -> None:
+    path = f"/models/{verses}/versions/2"
+    api.put(f"{path}/card", json={"card": "# Here"}).raise_for_status()
+    page.goto(f"/models/{verses}?version=2")
+    page.get_by_text("Write the card of version 2").click()
+    expect(page.get_by_label("Markdown:")).to_have_value("# Here")
+    page.get_by_label("Markdown:").fill(" ")
+    page.get_by_role("button", name="Save the card").click()
+    expect(page.get_by_role("region", name="Model card")).to_have_count(0)
+    assert api.get(path).json()["card"] is None
 
 
 def test_promote_and_roll_back(page: Page, verses: str) -> None:

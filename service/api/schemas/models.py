@@ -94,6 +94,10 @@ class AliasMove(StrictBody):
     version: int = Field(ge=1, lt=2**63)
 
 
+class CardText(StrictBody):
+    card: str | None = Field(max_length=20_000, description="Markdown; null: no card.")
+
+
 class Rollback(StrictBody):
     alias: str = Field(PRODUCTION, max_length=100)
 
