@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import MakePage, audit, fits, sign_in
 from tests.e2e.running import ROOT, Running
@@ -72,7 +72,13 @@ def test_pause_resume_cancel_and_retry(page: Page, api: httpx.Client, dataset: s
     expect(state).to_have_text("queued")
     page.get_by_role("button", name="Cancel").click()
     expect(state).to_have_text("cancelled")
-    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    events = page.locator("#event-list")
+    expect(events).to_contain_text("queued → cancelled")
+    page.get_by_role("button", name="Retry").click()
+    expect(state).to_have_text("queued")
+    expect(events).to_contain_text("cancelled → queued")  # they are followed again
+    page.get_by_role("button", name="Cancel").click()
+    expect(state).to_have_text("cancelled")
     api.post(f"/jobs/{blocker}/cancel").raise_for_status()
 
 
@@ -103,7 +109,7 @@ def test_names_are_text(page: Page, api: httpx.Client, dataset: str) -> None:
     job = submit(api, dataset, model="ugly", metadata=ugly)
     page.goto(f"/jobs/{job}")
     for text in ugly.values():
-        expect(page.locator("dd", has_text=text)).to_be_visible()
+        expect(page.locator("dd").get_by_text(text, exact=True)).to_be_visible()
     assert page.locator("main script, main svg[onload]").count() == 0
 
 
@@ -115,6 +121,31 @@ def test_a_service_that_is_away_is_said_and_comes_back(make_page: MakePage) -> N
     expect(page.locator("#connection")).to_contain_text("does not answer")
     page.unroute("**/api/v1/changes")
     expect(page.locator("#connection")).to_be_hidden()
+
+
+def test_a_service_that_is_away_is_asked_ever_more_seldom(make_page: MakePage) -> None:
+    """bad_inputs dashboard-33. Waits are from 3/4 to 5/4 of 1 s, 2 s and so on to 30 s."""
+    page = make_page(watched=False)
+    page.goto("about:blank")
+    page.clock.install()
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort("connectionrefused")
+
+    page.route("**/api/v1/changes", refuse)
+    page.goto("/")
+    expect(page.locator("#connection")).to_contain_text("does not answer")
+    times = 2  # the stream, and what it was refused for
+    for wait in (1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000):
+        assert len(asked) == times
+        page.clock.run_for(0.74 * wait)
+        page.evaluate("fetch('/ready')")
+        assert len(asked) == times
+        with page.expect_event("requestfailed", lambda r: r.resource_type == "fetch"):
+            page.clock.run_for(0.52 * wait)
+        times += 2
 
 
 def test_inline_scripts_are_blocked(make_page: MakePage) -> None:

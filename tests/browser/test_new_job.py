@@ -100,6 +100,22 @@ def test_the_same_from_a_program(page: Page, verses: str) -> None:
     expect(program).to_contain_text("--set 'metadata={\"it'\\''s\":")
 
 
+def test_the_program_is_copied_or_marked(make_page: MakePage, verses: str) -> None:
+    page = make_page()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(page, verses)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#copied")).to_have_text("Copied.")
+    program = page.locator("#program").inner_text()
+    assert page.evaluate("navigator.clipboard.readText()") == program
+    # As on a page of another machine without HTTPS.
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    opened(page, verses)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#copied")).to_contain_text("is selected")
+    assert page.evaluate("getSelection().toString()") == program
+
+
 def test_a_clone_has_the_choices_of_its_job(page: Page, api: httpx.Client, verses: str) -> None:
     body = {
         "task": "text-generation",
@@ -121,3 +137,55 @@ def test_a_clone_has_the_choices_of_its_job(page: Page, api: httpx.Client, verse
     assert again["config"] == job["config"]
     for each in (job, again):
         api.post(f"/jobs/{each['id']}/cancel")
+
+
+def test_another_task_keeps_what_its_form_has_too(
+    page: Page, api: httpx.Client, verses: str
+) -> None:
+    reviews = Path(ROOT, "docs", "examples", "reviews.csv").read_bytes()
+    upload = api.post("/datasets", files={"file": ("kept.csv", reviews)}).raise_for_status()
+    opened(page, verses)
+    page.get_by_text("Adjust").click()
+    field(page, "architecture.hidden_size").fill("24")
+    field(page, "architecture.softmax").select_option("mixture")
+    page.get_by_text("Training", exact=True).click()
+    page.locator('[data-null="training.gradient_clip_norm"]').check()
+    for path in ("training.learning_rate", "architecture.tied"):
+        page.get_by_role("button", name="Add a choice").click()
+        page.locator("#space fieldset").last.get_by_label("Choice").select_option(path)
+
+    page.get_by_label("Data set").select_option(upload.json()["id"])  # suits both tasks
+    page.get_by_label("Task").select_option("text-classification")
+    carried = page.locator("#carried")
+    expect(carried).to_contain_text("What you had chosen was kept, but for these")
+    expect(carried).to_contain_text("softmax (mixture)")
+    expect(carried).to_contain_text("architecture.tied of the sweep")
+    expect(field(page, "architecture.hidden_size")).to_have_value("24")
+    expect(page.locator('[data-null="training.gradient_clip_norm"]')).to_be_checked()
+    expect(page.locator("#space fieldset")).to_have_count(1)
+    expect(page.locator("#parameters")).not_to_have_text("–", timeout=SLOW)
+    assert page.url.endswith(f"task=text-classification&dataset={upload.json()['id']}")
+    audit(page)
+    with page.expect_request("**/api/v1/jobs") as sent:
+        page.get_by_role("button", name="Train").click()
+    assert sent.value.post_data_json == {
+        "task": "text-classification",
+        "dataset": upload.json()["id"],
+        "architecture": {"hidden_size": 24},
+        "training": {"gradient_clip_norm": None},
+    }
+    expect(page.locator("#job")).to_be_visible(timeout=SLOW)
+    api.post(f"/jobs/{page.url.rpartition('/')[2]}/cancel")
+
+
+def test_a_task_whose_form_does_not_come_is_not_taken(make_page: MakePage, verses: str) -> None:
+    page = make_page(watched=False)
+    opened(page, verses)
+    page.get_by_text("Adjust").click()
+    field(page, "architecture.hidden_size").fill("24")
+    page.route("**/jobs/new?*", lambda route: route.abort())
+    page.get_by_label("Task").select_option("text-classification")
+    expect(page.locator("#fault")).to_contain_text("does not answer")
+    expect(page.locator("#task")).to_have_value("text-generation")
+    expect(field(page, "architecture.hidden_size")).to_have_value("24")
+    expect(page.get_by_role("button", name="Train")).to_be_enabled()

@@ -28,6 +28,14 @@ export async function call(path, { method = "GET", headers = {}, body } = {}) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** A page of ours, to take parts of. Throws as `call` does. */
+export async function page(path) {
+  const answer = await fetch(path, { headers: { Accept: "text/html", "HX-Request": "true" } });
+  if (answer.status === 401) toSignIn();
+  if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => null));
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
 /** The server-sent events that a POST is answered with: {event, data}. Ends early with `stop`. */
 export async function* stream(path, body, stop) {
   try {
@@ -78,15 +86,13 @@ export function toSignIn() {
 }
 
 /**
- * Follows server-sent events for as long as the page lives. The browser reconnects by itself after a
- * lost connection; after an answer that is an error, this does, waiting longer each time. `path` is
- * asked for anew each time. Ends when the server says that there is no more (204), or with `stop`.
+ * Follows server-sent events until the server says that there is no more (204), which `over` hears. A
+ * connection that is lost is made anew, after a longer wait each time; `path` is asked for anew too.
  */
-export function follow(path, listeners, { stop } = {}) {
+export function follow(path, listeners, over) {
   let wait = 1000;
   const connect = () => {
     const source = new EventSource(path());
-    stop?.addEventListener("abort", () => source.close());
     source.onopen = () => {
       wait = 1000;
       heard();
@@ -95,17 +101,20 @@ export function follow(path, listeners, { stop } = {}) {
       source.addEventListener(name, (event) => listen(JSON.parse(event.data)));
     }
     source.onerror = async () => {
-      if (source.readyState !== EventSource.CLOSED || stop?.aborted) {
-        lost();
-        return;
-      }
-      const answer = await fetch(path(), { method: "GET", headers: { Accept: "text/event-stream" } })
-        .catch(() => null);
+      source.close(); // or the browser would come back by itself, always after the same time
+      const answer = await fetch(path(), { headers: { Accept: "text/event-stream" } }).catch(() => null);
       answer?.body?.cancel();
-      if (answer?.status === 401) return toSignIn();
-      if (answer?.status === 204) return heard();
-      if (answer?.status === 403 || answer?.status === 404) return undefined;
-      lost();
+      switch (answer?.status) {
+        case 401:
+          return toSignIn();
+        case 204:
+          heard();
+          return over?.();
+        case 403:
+        case 404:
+          return undefined;
+      }
+      if (!answer?.ok) lost();
       setTimeout(connect, wait * (0.75 + Math.random() / 2));
       wait = Math.min(30_000, wait * 2);
       return undefined;

@@ -151,16 +151,17 @@ function draw() {
 
 for (const name of [...CONTROLS, "look"]) at(name).addEventListener("input", draw);
 
-at("log").addEventListener("toggle", async () => {
+async function readLog() {
   if (!at("log").open) return;
   const place = at("log").querySelector("pre");
   try {
     const { text, truncated } = await call(`/api/v1/jobs/${id}/logs`);
     place.textContent = (truncated ? "…\n" : "") + (text || "Nothing was printed.");
   } catch (problem) {
-    place.textContent = problem.message;
+    place.textContent = problem instanceof TypeError ? "The service does not answer." : problem.message;
   }
-});
+}
+at("log").addEventListener("toggle", readLog);
 
 /** All that happened so far, a page at a time; what comes after it is followed. */
 async function load() {
@@ -177,8 +178,21 @@ const live = (event) => {
   take(event);
   draw();
 };
+let following = false;
+function listen() {
+  if (following) return;
+  following = true;
+  follow(
+    () => `/api/v1/jobs/${id}/events?after=${seen}`,
+    { state: live, metrics: live, sample: live, checkpoint: live, alert: live, message: live },
+    () => { following = false; },
+  );
+}
+
 draw();
 await load();
-follow(() => `/api/v1/jobs/${id}/events?after=${seen}`, {
-  state: live, metrics: live, sample: live, checkpoint: live, alert: live, message: live,
+listen();
+document.body.addEventListener("htmx:after:swap", () => {
+  readLog();
+  if (at("job").dataset.ended === "false") listen(); // somebody tried it again
 });

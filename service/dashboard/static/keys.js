@@ -1,6 +1,7 @@
 // Makes a key and shows it, once.
 
 import { call } from "./api.js";
+import { copy } from "./copy.js";
 import { fault } from "./fault.js";
 
 const at = (name) => document.getElementById(name);
@@ -28,13 +29,4 @@ form.addEventListener("submit", (event) => {
 form.querySelector("[type=submit]").disabled = false; // until here a click would only load the page anew
 
 at("key").addEventListener("focus", () => at("key").select());
-at("copy").addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText(at("key").value);
-    at("copied").textContent = "Copied.";
-  } catch {
-    // Without HTTPS a browser has no clipboard for pages of another machine.
-    at("key").focus();
-    at("copied").textContent = "It is selected: copy it with your keyboard.";
-  }
-});
+at("copy").addEventListener("click", () => copy(at("key").value, () => at("key").focus(), at("copied")));

@@ -1,10 +1,12 @@
 // The page of a new job: one button, and for who wants it every choice, with what comes of it.
 
-import { call } from "./api.js";
+import { call, page } from "./api.js";
+import { carry, chosen } from "./carry.js";
+import { copy } from "./copy.js";
 import { fault } from "./fault.js";
 import { draw } from "./network.js";
 import { PROGRAMS, WrongField, choices, fill } from "./request.js";
-import { addChoice, isEmpty, space } from "./variants.js";
+import { addChoice, isEmpty, renew, space } from "./variants.js";
 
 const at = (id) => document.getElementById(id);
 const form = at("job-form");
@@ -120,14 +122,48 @@ form.addEventListener("input", (event) => {
   soon();
 });
 
-/** Another task has another form; another data set only where it does not suit the task. */
-function turn(task) {
-  location.assign(`/jobs/new?${new URLSearchParams({ task, dataset: at("dataset").value })}`);
+// Another task has another form, which keeps what was chosen as far as it has the same choice. Another
+// data set has one only where it does not suit the task.
+
+let shown = { task: at("task").value, dataset: at("dataset").value };
+let turns = 0;
+
+async function turn() {
+  const mine = ++turns;
+  const wanted = { task: at("task").value, dataset: at("dataset").value };
+  const address = `/jobs/new?${new URLSearchParams(wanted)}`;
+  enable(false);
+  clearTimeout(waiting);
+  asked++;
+  try {
+    const fresh = await page(address);
+    if (mine !== turns) return;
+    const before = chosen(form);
+    const nothing = before.size === 0 && isEmpty();
+    for (const id of ["choices", "choice"]) at(id).replaceWith(fresh.getElementById(id));
+    const lost = [...carry(form, before), ...renew().map((path) => `${path} of the sweep`)];
+    at("carried").textContent = nothing ? "" : lost.length === 0 ? "What you had chosen was kept."
+      : `What you had chosen was kept, but for these, which ${wanted.task} does not have: ${lost.join(", ")}.`;
+    shown = wanted;
+    history.replaceState(null, "", address);
+    look();
+  } catch (problem) {
+    if (mine !== turns) return;
+    for (const id of ["task", "dataset"]) at(id).value = shown[id];
+    show(problem);
+  }
+  enable();
 }
-at("task").addEventListener("change", () => turn(at("task").value));
+
+at("task").addEventListener("change", turn);
 at("dataset").addEventListener("change", () => {
   const suited = at("dataset").selectedOptions[0].dataset.tasks.split(" ").filter(Boolean);
-  if (suited.length && !suited.includes(at("task").value)) turn(suited[0]);
+  if (suited.length && !suited.includes(at("task").value)) {
+    at("task").value = suited[0];
+    turn();
+  } else {
+    shown.dataset = at("dataset").value;
+  }
 });
 
 at("clear").addEventListener("click", () => {
@@ -135,11 +171,13 @@ at("clear").addEventListener("click", () => {
   for (const nothing of form.querySelectorAll("[data-null]")) nothing.checked = false;
   look();
 });
-at("language").addEventListener("input", look);
-at("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(at("program").textContent);
-  at("copy").textContent = "Copied";
-  setTimeout(() => { at("copy").textContent = "Copy"; }, 2000);
+at("language").addEventListener("input", () => {
+  at("copied").textContent = "";
+  look();
+});
+at("copy").addEventListener("click", () => {
+  const program = at("program");
+  copy(program.textContent, () => getSelection().selectAllChildren(program), at("copied"));
 });
 
 form.addEventListener("submit", async (event) => {
@@ -160,7 +198,12 @@ form.noValidate = true;
 // Variants of it
 
 const start = at("start-sweep");
-at("add-choice").addEventListener("click", () => addChoice(() => { start.disabled = isEmpty() || !("may" in start.dataset); }));
+function enable(on = true) {
+  at("train").disabled = !(on && "may" in at("train").dataset);
+  start.disabled = !(on && "may" in start.dataset) || isEmpty();
+}
+
+at("add-choice").addEventListener("click", () => addChoice(enable));
 start.addEventListener("click", async () => {
   start.disabled = true;
   start.disabled = await fault(at("sweep-fault"), async () => {
@@ -171,5 +214,5 @@ start.addEventListener("click", async () => {
 });
 
 fill(form, JSON.parse(at("values").textContent));
-at("train").disabled = !("may" in at("train").dataset); // until here a click would lose the choices
+enable(); // until here a click would lose the choices
 look();

@@ -26,6 +26,20 @@ export function addChoice(changed) {
   changed();
 }
 
+/** After the form changed: the rows offer its choices. Those of others go; their paths are returned. */
+export function renew() {
+  const offered = document.getElementById("choice").content.querySelector('[data-part="path"]');
+  return [...rows()].flatMap((row) => {
+    const path = part(row, "path");
+    const { value } = path;
+    path.replaceChildren(...offered.cloneNode(true).children);
+    path.value = value;
+    if (path.value === value) return [];
+    row.remove();
+    return [value];
+  });
+}
+
 /** The space of the sweep. Throws an Error that names a choice that is there twice, or lacks an end. */
 export function space() {
   const found = {};
