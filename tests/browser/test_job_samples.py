@@ -1,5 +1,6 @@
 """What a network answers to held-out examples, on the page of its job while it learns."""
 
+import re
 import time
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def test_samples_of_each_task_in_both_schemes_and_widths(
         page.goto(f"/jobs/{job}")
         expect(page.locator("#sample-step")).to_contain_text("step", timeout=LOAD_MILLISECONDS)
         expect(page.locator(VIEWS[task]).first).to_be_visible()
+        expect(page.get_by_label("Held out")).to_have_value(re.compile("^loss"))  # of all figures
         assert page.locator("#sample-view :is(script, i)").count() == 0
         audit(page)
         fits(page)

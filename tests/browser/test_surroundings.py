@@ -1,4 +1,4 @@
-"""What a browser does with our pages that is not ours to do: frames of others, and no scripts."""
+"""Our pages in browsers as they are: with other sites, with many tabs, without scripts."""
 
 import threading
 from collections.abc import Iterator
@@ -6,12 +6,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.chromium import find_chromium
 from tests.browser.conftest import MakePage
-from tests.e2e.running import Running
+from tests.browser.test_jobs import submit
+from tests.e2e.running import ROOT, Running
 
 pytestmark = pytest.mark.browser
 
@@ -62,3 +64,28 @@ def test_without_scripts_each_page_says_that_it_needs_them(
         names = [str(node.get("name", {}).get("value")) for node in nodes]
         assert any("These pages need JavaScript" in name for name in names), path
     browser.close()
+
+
+def test_tabs_that_nobody_sees_leave_connections_to_the_others(
+    make_page: MakePage, api: httpx.Client
+) -> None:
+    """A browser has six for all tabs together: with the seventh tab nothing came any more."""
+    context = make_page().context
+    context.add_init_script(
+        "let covered = true;"
+        "Object.defineProperty(document, 'hidden', { get: () => covered });"
+        "addEventListener('uncover', () => {"
+        "  covered = false; document.dispatchEvent(new Event('visibilitychange')); });"
+    )
+    for _ in range(8):
+        page = context.new_page()
+        page.goto("/datasets")
+        page.goto("/jobs")
+        page.get_by_role("heading", name="Jobs").wait_for()
+    with page.expect_request("**/api/v1/changes"):
+        page.evaluate("dispatchEvent(new Event('uncover'))")
+    verses = Path(ROOT, "docs", "examples", "verses.txt").read_bytes()
+    dataset = api.post("/datasets", files={"file": ("verses.txt", verses)}).json()["id"]
+    job = submit(api, dataset, model="seen")
+    page.locator(f"#job-{job}").wait_for()
+    api.post(f"/jobs/{job}/cancel")

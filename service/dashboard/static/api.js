@@ -88,38 +88,44 @@ export function toSignIn() {
 /**
  * Follows server-sent events until the server says that there is no more (204), which `over` hears. A
  * connection that is lost is made anew, after a longer wait each time; `path` is asked for anew too.
+ * A tab that nobody sees has none: browsers allow a service six at a time, for all its tabs together.
  */
 export function follow(path, listeners, over) {
+  let source;
+  let timer;
   let wait = 1000;
+  let ended = false;
   const connect = () => {
-    const source = new EventSource(path());
-    source.onopen = () => {
+    clearTimeout(timer);
+    source?.close();
+    if (ended || document.hidden) return;
+    const mine = new EventSource(path());
+    source = mine;
+    mine.onopen = () => {
       wait = 1000;
       heard();
     };
     for (const [name, listen] of Object.entries(listeners)) {
-      source.addEventListener(name, (event) => listen(JSON.parse(event.data)));
+      mine.addEventListener(name, (event) => listen(JSON.parse(event.data)));
     }
-    source.onerror = async () => {
-      source.close(); // or the browser would come back by itself, always after the same time
+    mine.onerror = async () => {
+      mine.close(); // or the browser would come back by itself, always after the same time
       const answer = await fetch(path(), { headers: { Accept: "text/event-stream" } }).catch(() => null);
       answer?.body?.cancel();
-      switch (answer?.status) {
-        case 401:
-          return toSignIn();
-        case 204:
-          heard();
-          return over?.();
-        case 403:
-        case 404:
-          return undefined;
+      if (answer?.status === 401) toSignIn();
+      if (source !== mine) return; // it was hidden and seen again meanwhile
+      ended = [204, 401, 403, 404].includes(answer?.status);
+      if (answer?.status === 204) {
+        heard();
+        over?.();
       }
+      if (ended) return;
       if (!answer?.ok) lost();
-      setTimeout(connect, wait * (0.75 + Math.random() / 2));
+      timer = setTimeout(connect, wait * (0.75 + Math.random() / 2));
       wait = Math.min(30_000, wait * 2);
-      return undefined;
     };
   };
+  document.addEventListener("visibilitychange", connect);
   connect();
 }
 

@@ -3,6 +3,7 @@
 import * as echarts from "./vendor/echarts.mjs";
 
 export const SERIES = Array.from({ length: 8 }, (_, index) => `series-${index + 1}`);
+export const DASHES = ["solid", "dashed", "dotted"]; // in turn: colours alone do not tell lines apart
 
 const colour = (name) => {
   const probe = document.createElement("span");

@@ -1,12 +1,11 @@
 // The page that compares jobs: the same figures of all of them, as they come.
 
 import { call } from "./api.js";
-import { Chart, SERIES } from "./charts.js";
+import { Chart, DASHES, SERIES } from "./charts.js";
 import { CONTROLS, FIGURES, Measurements, SPARSE, line, points, scale, small, smooth, zoomed } from "./curves.js";
 
 const at = (name) => document.getElementById(name);
 const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const DASHES = ["solid", "dashed", "dotted"];
 
 const jobs = JSON.parse(at("jobs").textContent).map((job, index) => ({
   ...job,

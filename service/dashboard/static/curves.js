@@ -34,12 +34,13 @@ export class Measurements {
   }
 }
 
-/** Puts the names of held-out figures into the choice of the one that is drawn. */
+/** Puts the names of held-out figures into the choice of the one that is drawn: at first the loss. */
 function offer(names) {
   const choice = at("figure");
   const known = new Set([...choice.options].map((option) => option.value));
   for (const name of names) {
-    if (!known.has(name)) choice.add(new Option(name.replaceAll("_", " "), name));
+    if (known.has(name)) continue;
+    choice.add(new Option(name.replaceAll("_", " "), name, false, name.startsWith("loss") && known.size === 0));
   }
 }
 

@@ -24,7 +24,7 @@ if (sure) {
 }
 
 // The charts are most of what has to be read, so they come last.
-const { Chart, axis } = await import("./charts.js");
+const { Chart, DASHES, SERIES, axis } = await import("./charts.js");
 
 if (at("lines") && plots.series) {
   const { axis: kind, lines } = plots.series;
@@ -44,8 +44,8 @@ if (at("lines") && plots.series) {
       connectNulls: false,
       showSymbol: points.length < 40,
       symbolSize: 4,
-      lineStyle: { width: 1.5 },
-      ...(index < 2 ? { color: paint[`series-${index + 1}`] } : {}),
+      lineStyle: { width: 1.5, type: DASHES[index % DASHES.length] },
+      color: paint[SERIES[index]],
     })),
   })).draw();
 }

@@ -9,7 +9,7 @@ import * as samples from "./samples.js";
 const id = document.getElementById("job").dataset.job;
 const at = (name) => document.getElementById(name);
 const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 const measured = new Measurements();
 let seen = 0;
