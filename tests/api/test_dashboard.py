@@ -7,6 +7,7 @@ from service.auth.subjects import Scope
 from service.db.engine import Database
 from service.db.tables import BrowserSession
 from tests.api.conftest import MakeApp, MakeKey, bearer, problem
+from tests.api.job_requests import SERIES, upload
 
 HTML = {"Accept": "text/html,*/*;q=0.8"}
 
@@ -170,6 +171,49 @@ def test_static_files_are_kept_by_their_digest(client: TestClient) -> None:
     answer = client.get("/static/style.css", headers=ranges)
     assert answer.status_code == 200
     assert answer.content == client.get(address).content
+
+
+def test_who_guesses_keys_at_the_sign_in_learns_nothing_and_is_stopped(
+    make_app: MakeApp, key: str
+) -> None:
+    """bad_inputs dashboard-14, dashboard-15."""
+    right, _, secret = key.removeprefix("rp_").partition("_")
+    guesses = [f"rp_{right}_{'x' * len(secret)}", f"rp_{'x' * len(right)}_{secret}", "password"]
+    with TestClient(make_app(failed_logins_per_minute=5), base_url="http://localhost") as client:
+        answers = [
+            client.post("/api/v1/browser-sessions", headers=bearer(guess)) for guess in guesses * 34
+        ]
+        told = {answer.json()["detail"] for answer in answers[: len(guesses)]}
+        assert len(told) == 1
+        assert [answer.status_code for answer in answers[:5]] == [401] * 5
+        assert {answer.status_code for answer in answers[8:]} == {429}
+        assert problem(answers[-1]) == "rate-limited"
+        assert not client.cookies
+
+
+def test_what_a_client_sends_comes_back_as_no_page(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    """bad_inputs dashboard-03."""
+    ugly = {**headers, "Content-Type": "text/<script>alert(1)</script>", "Accept": "text/html"}
+    answer = client.post("/api/v1/jobs", content=b"{}", headers=ugly)
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ['a"b; filename=c.html', "x\u202efdp.csv"])
+def test_a_file_of_any_name_is_downloaded_as_that_file(
+    client: TestClient, headers: dict[str, str], name: str
+) -> None:
+    """bad_inputs dashboard-25. One with a line break is not taken in."""
+    dataset = upload(client, headers, name, SERIES)
+    answer = client.get(f"/api/v1/datasets/{dataset}/content", headers=headers)
+    disposition = answer.headers["content-disposition"]
+    assert disposition.startswith("attachment; filename")
+    assert disposition.isascii()
+    assert disposition.isprintable()
+    assert disposition.count('"') in (0, 2)
 
 
 def test_without_scripts_the_pages_say_so(client: TestClient) -> None:

@@ -45,7 +45,7 @@ export function fan(paint, history, forecast, { truth = [], before = 0 } = {}) {
     return [...came, `${title}: ${figure(middle[index])}`, ...intervals.map(interval)].join("\n");
   };
   return {
-    grid: { left: 64, right: 16, top: 40, bottom: 70 },
+    grid: { left: 64, right: 16, top: 60, bottom: 70 }, // under two rows of legend
     legend: { top: 0, textStyle: { color: paint.text }, data: ["history", ...(truth.length ? ["what came"] : []), title, ...intervals.map(([, , name], inside) => ({
       name, icon: "rect", itemStyle: { color: paint["series-2"], opacity: 1 - 0.8 ** (inside + 1) }, // as they overlap
     }))] },
