@@ -106,7 +106,7 @@ def sentiment(
             text,
             result["label"],
             f"{result['score']:.1%}",
-            " ".join(f"{one['label']} {one['score']:.1%}" for one in result["scores"] or []),
+            " ".join(f"{one['label']} {one['score']:.1%}" for one in result.get("scores", [])),
         )
         for text, result in zip(asked, answer["results"], strict=True)
     ]

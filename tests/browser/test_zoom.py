@@ -44,6 +44,7 @@ def test_every_page_is_read_without_scrolling_sideways(
         ("/try?model=starter-english", "Try it"),
         ("/keys", "Keys"),
         ("/usage", "Usage"),
+        ("/settings", "Settings"),
         ("/sign-in", "Reprise"),
     ):
         page.goto(path_)

@@ -64,6 +64,11 @@ def test_from_a_file_to_a_generated_text(reprise: Shell, tmp_path: Path) -> None
     assert reprise(*ask).startswith("The rain")
     assert "trained for another task" in reprise("predict", "sentiment", "rain", "words", code=1)
 
+    label = ("predict", "sentiment", "starter-sentiment", "An awful film.")
+    assert "negative" in reprise(*label)
+    rows = [line.split() for line in reprise(*label, "--attributions").splitlines()]
+    assert ["awful", "3-8"] in [row[:2] for row in rows]
+
     assert dataset["id"] in reprise("datasets", "delete", dataset["id"])
     assert "no such" in reprise("datasets", "show", dataset["id"], code=1).lower()
 

@@ -55,7 +55,6 @@ LABELLED = {
         {
             "label": "negative",
             "score": 0.9,
-            "scores": None,
             "attributions": {
                 "label": "negative",
                 "log_odds": 2.197,
