@@ -203,6 +203,9 @@ def test_the_predictions_of_a_data_set(
     page = client.get(f"/jobs/{batch}", headers=HTML).text
     assert '<a href="/models/demand?version=1">demand, version 1</a>' in page
     assert "Predicts with" in page
+    assert 'aria-labelledby="curves" hidden' in page
+    assert batch in client.get("/jobs?kind=prediction", headers=HTML).text
+    assert batch not in client.get("/jobs", headers=HTML).text
 
 
 def test_a_preview_is_as_long_as_asked_for(client: TestClient, headers: dict[str, str]) -> None:
