@@ -178,6 +178,28 @@ def test_another_task_keeps_what_its_form_has_too(
     api.post(f"/jobs/{page.url.rpartition('/')[2]}/cancel")
 
 
+def test_another_data_set_keeps_the_form_and_what_it_lacks_is_said(
+    make_page: MakePage, api: httpx.Client
+) -> None:
+    page = make_page(watched=False)  # Chromium calls the 422 an error
+    rows = "".join(f"{step},{step % 7}\n" for step in range(200)).encode()
+    demand = Path(ROOT, "docs", "examples", "demand.csv").read_bytes()
+    files = {"sales.csv": b"sold,price\n" + rows, "other.csv": demand}
+    sales, other = (
+        api.post("/datasets", files={"file": file}).raise_for_status().json()["id"]
+        for file in files.items()
+    )
+    page.goto(f"/jobs/new?dataset={sales}")
+    target = page.locator('[data-field="data.target_column"]')
+    expect(target.locator(".fault")).to_contain_text("must be chosen", timeout=SLOW)
+    field(page, "data.target_column").fill("sold")
+    field(page, "architecture.hidden_size").fill("24")
+    expect(page.locator("#parameters")).not_to_have_text("–", timeout=SLOW)
+    page.get_by_label("Data set").select_option(other)
+    expect(target.locator(".fault")).to_contain_text('"sold" is no column', timeout=SLOW)
+    expect(field(page, "architecture.hidden_size")).to_have_value("24")
+
+
 def test_a_task_whose_form_does_not_come_is_not_taken(make_page: MakePage, verses: str) -> None:
     page = make_page(watched=False)
     opened(page, verses)
