@@ -70,7 +70,8 @@ def test_pause_resume_cancel_and_retry(page: Page, api: httpx.Client, dataset: s
     expect(state).to_have_text("paused")
     page.get_by_role("button", name="Resume").click()
     expect(state).to_have_text("queued")
-    page.get_by_role("button", name="Cancel").click()
+    with page.expect_response(lambda answer: answer.status == 204 and "/events" in answer.url):
+        page.get_by_role("button", name="Cancel").click()  # and the stream of events is over
     expect(state).to_have_text("cancelled")
     events = page.locator("#event-list")
     expect(events).to_contain_text("queued → cancelled")
