@@ -1,6 +1,6 @@
 """Takes the pictures of docs/dashboard.md: every page, of an instance that it starts and fills.
 
-    python docs/make_screenshots.py
+    python -m docs.make_screenshots
 
 It needs Chromium, and a few minutes for the trainings.
 """
@@ -58,6 +58,12 @@ def ask(page: Page, model: str, button: str) -> None:
         page.get_by_role("button", name="Step").click()
 
 
+def watch(page: Page) -> None:
+    """The overview, once there is a line of the loss."""
+    page.goto("/")
+    expect(page.locator("svg.line")).to_be_visible(timeout=30_000)
+
+
 def find_settings(page: Page) -> None:
     """Some of them: all are a long page."""
     page.goto("/settings")
@@ -95,7 +101,7 @@ def main() -> None:
             model="verses",
             preset="base",
         )["id"]
-        look("overview", lambda page: page.goto("/"))
+        look("overview", watch)
         look("job-running", lambda page: page.goto(f"/jobs/{running}"))
         service.post(f"/jobs/{running}/cancel")
         look("sign-in", lambda page: page.get_by_label("API key").focus())
