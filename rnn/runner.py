@@ -32,9 +32,16 @@ class Runner(Protocol):
     Inputs may lie on the CPU; states and answers lie where the stack does.
     """
 
+    exact_in_pieces: bool  # a sequence has the same digits however it is cut into calls
+
     @property
     def precision(self) -> Precision:
         """What it computes in, which may be finer than what was asked for."""
+        ...
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of weights that the native kernels read for a step of one row."""
         ...
 
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
@@ -68,6 +75,8 @@ class Runner(Protocol):
 class TorchRunner:
     """Torch alone: works for every stack, on every device."""
 
+    exact_in_pieces = False
+    step_bytes = 0
     precision: Precision = "float32"
 
     def __init__(

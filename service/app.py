@@ -176,6 +176,7 @@ def _services(settings: Settings) -> Services:
         max_decode_slots=settings.max_decode_slots,
         max_prompt_tokens=settings.max_prompt_tokens,
         prefix_cache_bytes=settings.prefix_cache_bytes,
+        prefill_tokens=settings.prefill_tokens,
         log_level=settings.log_level,
     )
     return Services(

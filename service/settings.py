@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     prefix_cache_bytes: int = Field(
         128 * 2**20, ge=0, description="States kept of prompts that may begin others; 0: none."
     )
+    prefill_tokens: int = Field(
+        16,
+        ge=1,
+        description="Of each of the prompts that are being read, between two tokens of the texts"
+        " that are being generated: more let a prompt be read sooner, and the texts wait longer.",
+    )
     max_result_bytes: int = Field(16 * 2**30, ge=1024, description="Of one batch prediction.")
 
     # Live sessions

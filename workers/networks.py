@@ -194,7 +194,7 @@ class GenerationPredictor(_TextPredictor):
         found: dict[int, Answer] = {}
         while decoder.busy:
             with torch.inference_mode():
-                news = decoder.turn()
+                news = [*decoder.read(), *decoder.step()]
             for generation, event in news:
                 row = rows[generation]
                 if isinstance(event, Exception):

@@ -55,6 +55,16 @@ class Generator:
         return self._runner.precision
 
     @property
+    def exact_in_pieces(self) -> bool:
+        """Whether a text has the same digits however it is cut into calls of `prefill`."""
+        return self._runner.exact_in_pieces
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of weights that the kernels read for a step of one row; 0: others compute it."""
+        return self._runner.step_bytes
+
+    @property
     def vocabulary_size(self) -> int:
         return self._tokenizer.vocabulary_size
 

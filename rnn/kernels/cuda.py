@@ -48,6 +48,9 @@ class CudaNetwork:
         ValueError: a stack whose cell or connections are not here (`RecurrentStack.native`).
     """
 
+    exact_in_pieces = False
+    step_bytes = 0
+
     def __init__(
         self,
         stack: RecurrentStack,

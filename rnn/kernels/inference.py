@@ -53,6 +53,8 @@ class NativeNetwork:
         ValueError: a stack whose cell or connections are not here (`RecurrentStack.native`).
     """
 
+    exact_in_pieces = True
+
     def __init__(
         self,
         library: Library,

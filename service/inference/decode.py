@@ -6,6 +6,8 @@ on its neighbours. All of it runs on the engine's thread.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Sampler, make_sampler
+from rnn.kernels import library
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
 from service.inference.beams import Beams
@@ -23,7 +26,11 @@ from service.inference.prefix_cache import Prefix, PrefixCache, Snapshot, prefix
 from service.inference.requests import PromptRead
 from service.inference.texts import Outbox, Text, sampling_settings
 
-PREFILL_TOKENS = 512  # of all prompts together between two steps, so that a long one stalls nobody
+TOKENS_AT_ONCE = 512  # of prompts: whoever comes meanwhile waits
+LIGHT_STEP_BYTES = 16 * 2**20  # of weights: what such a step brings takes about as long to pass on
+PROMPTS_ABREAST = (
+    4  # of prompts: a timestep of four takes hardly longer than one of a single prompt
+)
 
 
 @dataclass(eq=False)
@@ -81,11 +88,29 @@ class _Batch:
 
 
 class Decoder:
-    """All texts being generated, of all networks, in at most `slots` rows."""
+    """All texts being generated, of all networks, in at most `slots` rows.
 
-    def __init__(self, slots: int, max_prompt_tokens: int, prefix_cache_bytes: int = 0) -> None:
+    Args:
+        prefill_tokens: of each prompt, read between two tokens of texts for which somebody waits;
+            None: nobody does, and prompts are read as fast as can be.
+        light_threads: of the kernels, for networks whose step is short: where all cores were taken
+            by threads that wait for each other at every layer, all would wait for the one whose
+            core passes on the tokens. None: as many as everywhere.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        max_prompt_tokens: int,
+        prefix_cache_bytes: int = 0,
+        prefill_tokens: int | None = None,
+        light_threads: int | None = None,
+    ) -> None:
         self._slots = slots
         self._max_prompt_tokens = max_prompt_tokens
+        self._prefill_tokens = prefill_tokens or TOKENS_AT_ONCE
+        self._abreast = slots if prefill_tokens is None else PROMPTS_ABREAST
+        self._light_threads = light_threads
         self._cache = PrefixCache(prefix_cache_bytes)
         self._waiting: deque[Generation] = deque()
         self._prompts: deque[_Prompt] = deque()
@@ -110,17 +135,23 @@ class Decoder:
     def add(self, generation: Generation) -> None:
         self._waiting.append(generation)
 
-    def turn(self) -> Outbox:
-        """Leave, join, one step of every network; returns what there is to tell, in order."""
+    def read(self) -> Outbox:
+        """Leave, join, and a piece of some prompts; returns what there is to tell, in order.
+
+        It is told before those who wait for their next token take their step.
+        """
         self._drop_cancelled()
         self._admit()
         self._read_prompts()
+        return self._taken()
+
+    def step(self) -> Outbox:
+        """One step of every network; likewise."""
         for batch in self._batches.values():
             self._step(batch)
         self._searches = [search for search in self._searches if self._search_on(search)]
         self._drop_empty()
-        outbox, self._outbox = self._outbox, []
-        return outbox
+        return self._taken()
 
     def fail_all(self, error: Exception) -> Outbox:
         """Forgets everything; returns what the broken turn had to tell, then the errors."""
@@ -131,8 +162,16 @@ class Decoder:
         self._prompts.clear()
         self._batches.clear()
         self._searches.clear()
+        return self._taken()
+
+    def _taken(self) -> Outbox:
         outbox, self._outbox = self._outbox, []
         return outbox
+
+    @property
+    def _somebody_waits(self) -> bool:
+        """For the next token of a text."""
+        return bool(self._batches or self._searches)
 
     def _not_in_a_batch(self) -> list[Generation]:
         """Requests whose prompt is being read, and those that search."""
@@ -179,30 +218,30 @@ class Decoder:
         return tokens
 
     def _read_prompts(self) -> None:
-        """Pieces of many prompts at once: a batch takes little longer than one of them."""
-        budget = PREFILL_TOKENS
-        while self._prompts and budget > 0:
-            together = self._next_to_read(budget)
-            budget -= sum(prompt.missing.tokens - prompt.read for prompt in together)
+        """One more piece of some, and the first tokens after those that end."""
+        if not self._prompts:
+            return
+        if together := self._next_to_read():
             self._read_on(together)
-            for prompt in [prompt for prompt in self._prompts if prompt.complete]:
-                self._prompts.remove(prompt)
-                try:
-                    self._begin(prompt)
-                except Exception as error:
-                    self._fail(prompt.generation, error)
-            self._prompts = deque(p for p in self._prompts if not p.generation.cancelled)
+        complete = [prompt for prompt in self._prompts if prompt.complete]
+        if complete:
+            self._prompts = deque(prompt for prompt in self._prompts if not prompt.complete)
+            self._begin(complete)
+        self._prompts = deque(p for p in self._prompts if not p.generation.cancelled)
 
-    def _next_to_read(self, budget: int) -> list[_Prompt]:
-        """In the order of arrival, of the first one's network. Who goes on as another one of them
-        waits for what is kept of that."""
+    def _next_to_read(self) -> list[_Prompt]:
+        """The one that came first, and of its network those that are read soonest, so that no short
+        one waits for long ones. Who goes on as another one of them waits for what is kept of that.
+        """
         together: list[_Prompt] = []
         keys: set[bytes] = set()
-        for prompt in self._prompts:
-            if budget <= 0:
+        budget = TOKENS_AT_ONCE
+        first, *others = self._prompts
+        for prompt in [first, *sorted(others, key=lambda p: len(p.tokens) - p.read)]:
+            if len(together) == self._abreast or budget <= 0:
                 break
             model = prompt.generation.model
-            if model is not self._prompts[0].generation.model:
+            if model is not first.generation.model:
                 continue
             if prompt.read == prompt.cached:  # it has read nothing itself
                 found = self._cache.longest(model, prompt.prefixes)
@@ -213,66 +252,108 @@ class Decoder:
                 continue
             keys.add(prompt.missing.key)
             together.append(prompt)
-            budget -= prompt.missing.tokens - prompt.read
+            budget -= self._end_of_piece(prompt) - prompt.read
         return together
 
+    def _end_of_piece(self, prompt: _Prompt) -> int:
+        """Up to where a prompt is read at once: the end of a prefix, and sooner where others wait
+        for their next token and the digits do not depend on it."""
+        end = prompt.missing.tokens
+        if self._somebody_waits and prompt.generation.model.exact_in_pieces:
+            return min(end, prompt.read + self._prefill_tokens)
+        return end
+
     def _read_on(self, together: list[_Prompt]) -> None:
-        """Each up to the end of one more prefix."""
-        if not together:
-            return
+        """Each by a piece."""
         model = together[0].generation.model
         try:
-            pieces = [prompt.tokens[prompt.read : prompt.missing.tokens] for prompt in together]
+            ends = [self._end_of_piece(prompt) for prompt in together]
+            pieces = [p.tokens[p.read : end] for p, end in zip(together, ends, strict=True)]
             states = [
                 prompt.snapshot.state if prompt.snapshot else model.initial_state(1)
                 for prompt in together
             ]
-            logits_bv, state = model.prefill_rows(pieces, HiddenState.cat(states))
-            for row, prompt in enumerate(together):
+            with self._threads(model):
+                logits_bv, state = model.prefill_rows(pieces, HiddenState.cat(states))
+            for row, (prompt, end) in enumerate(zip(together, ends, strict=True)):
                 # Copies, so that what is kept of one does not keep the others.
                 prompt.snapshot = Snapshot(logits_bv[row].clone(), state.row(row))
-                self._cache.store(model, prompt.missing, prompt.snapshot)
-                prompt.read = prompt.missing.tokens
+                if end == prompt.missing.tokens:
+                    self._cache.store(model, prompt.missing, prompt.snapshot)
+                prompt.read = end
         except Exception as error:
             for prompt in together:
                 self._fail(prompt.generation, error)
 
-    def _begin(self, prompt: _Prompt) -> None:
-        """Draws the first token of each text; those that go on join their network's batch. Beams
-        are searched by themselves."""
-        generation, snapshot, rows = prompt.generation, prompt.snapshot, len(prompt.texts)
-        assert snapshot is not None
-        read = PromptRead(len(prompt.tokens), prompt.cached)
-        self._outbox.append((generation, read))
-        if generation.request.num_beams > 1:
-            self._searches.append(Beams(generation, prompt.texts, snapshot))
-            return
+    def _begin(self, complete: list[_Prompt]) -> None:
+        """Beams are searched by themselves, all other texts go on in their networks' batches."""
+        of_model: dict[int, list[_Prompt]] = {}
+        for prompt in complete:
+            generation = prompt.generation
+            read = PromptRead(len(prompt.tokens), prompt.cached)
+            self._outbox.append((generation, read))
+            if generation.request.num_beams == 1:
+                of_model.setdefault(id(generation.model), []).append(prompt)
+                continue
+            assert prompt.snapshot is not None
+            try:
+                self._searches.append(Beams(generation, prompt.texts, prompt.snapshot))
+            except Exception as error:
+                self._fail(generation, error)
+        for together in of_model.values():
+            try:
+                self._join(together)
+            except Exception as error:
+                for prompt in together:
+                    self._fail(prompt.generation, error)
+
+    def _join(self, together: list[_Prompt]) -> None:
+        """Draws the first token of each text; those that go on join their network's batch."""
+        model = together[0].generation.model
+        read = [prompt for prompt in together for _ in prompt.texts]  # row by row
+        snapshots = [prompt.snapshot for prompt in read if prompt.snapshot is not None]
+        texts = [text for prompt in together for text in prompt.texts]
         begun = _Batch(
-            generation.model,
-            prompt.texts,
+            model,
+            texts,
             make_sampler(
-                [sampling_settings(generation.request, index) for index in range(rows)],
-                [prompt.tokens] * rows,
-                len(snapshot.logits_v),
+                [sampling_settings(text.generation.request, text.index) for text in texts],
+                [prompt.tokens for prompt in read],
+                len(snapshots[0].logits_v),
             ),
-            snapshot.state.select([0] * rows),
-            np.zeros(rows, np.int64),
+            HiddenState.cat([snapshot.state for snapshot in snapshots]),
+            np.zeros(len(texts), np.int64),
         )
-        self._draw(begun, snapshot.logits_v.expand(rows, -1))
+        self._draw(begun, torch.stack([snapshot.logits_v for snapshot in snapshots]))
         if begun.texts:
-            batch = self._batches.setdefault(id(generation.model), begun)
+            batch = self._batches.setdefault(id(model), begun)
             if batch is not begun:
                 batch.join(begun)
 
     def _step(self, batch: _Batch) -> None:
         try:
             tokens_b = torch.from_numpy(batch.last_b)
-            logits_bv, batch.state = batch.model.step(tokens_b, batch.state)
+            with self._threads(batch.model):
+                logits_bv, batch.state = batch.model.step(tokens_b, batch.state)
             self._draw(batch, logits_bv)
         except Exception as error:
             for text in batch.texts:
                 self._fail(text.generation, error)
             batch.keep([])
+
+    @contextmanager
+    def _threads(self, model: Generator) -> Iterator[None]:
+        """Those of the kernels, while a network is asked."""
+        before = library.threads_here()
+        light = self._somebody_waits and model.step_bytes < LIGHT_STEP_BYTES
+        if before is None or self._light_threads is None or not light:
+            yield
+            return
+        library.use_threads(self._light_threads)
+        try:
+            yield
+        finally:
+            library.use_threads(before)
 
     def _search_on(self, search: Beams) -> bool:
         """One step; False when it has ended."""

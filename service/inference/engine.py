@@ -138,6 +138,7 @@ class Engine:
         max_decode_slots: int,
         max_prompt_tokens: int,
         prefix_cache_bytes: int,
+        prefill_tokens: int,
         log_level: str,
     ) -> None:
         self.ready = False
@@ -161,6 +162,7 @@ class Engine:
             *("--max-decode-slots", str(max_decode_slots)),
             *("--max-prompt-tokens", str(max_prompt_tokens)),
             *("--prefix-cache-bytes", str(prefix_cache_bytes)),
+            *("--prefill-tokens", str(prefill_tokens)),
         ]
         self._in_flight = 0
         self._ids = count(1)

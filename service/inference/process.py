@@ -7,11 +7,12 @@ is being generated takes a step, so that neither kind of request starves the oth
 import argparse
 import gc
 import logging
+import os
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -60,6 +61,7 @@ from service.inference.requests import (
     PromptRead,
     TextFinished,
 )
+from service.inference.texts import Outbox
 from service.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Limits(NamedTuple):
     max_decode_slots: int
     max_prompt_tokens: int
     prefix_cache_bytes: int
+    prefill_tokens: int
 
 
 class _GpuLostError(Exception):
@@ -116,7 +119,11 @@ class EngineLoop:
         self._queue_seconds = Histogram.of(SECONDS)
         self._batch_rows = Histogram.of(ROWS)
         self._decoder = Decoder(
-            limits.max_decode_slots, limits.max_prompt_tokens, limits.prefix_cache_bytes
+            limits.max_decode_slots,
+            limits.max_prompt_tokens,
+            limits.prefix_cache_bytes,
+            limits.prefill_tokens,
+            light_threads=max(1, min(limits.threads, len(os.sched_getaffinity(0)) - 1)),
         )
 
     def run(self) -> None:
@@ -139,7 +146,7 @@ class EngineLoop:
 
     def _round(self) -> None:
         """Takes in what has come; then one batch of rows, one turn of a session, one of what tokens
-        add to labels, one step of every text."""
+        add to labels, pieces of prompts, one step of every text."""
         idle = not (self._batcher.busy or self._steps or self._attributions or self._decoder.busy)
         for message in self.channel.receive(wait=idle):
             self._take(message)
@@ -152,12 +159,18 @@ class EngineLoop:
             if queue:
                 self._turn(queue)
         if self._decoder.busy:
-            self._step()
+            self._generate(self._decoder.read)
+            self._generate(self._decoder.step)
+            if rows := self._decoder.rows:
+                self._batch_rows.observe(rows)
         if self._models.size_bytes != self._told_bytes:
             if self.device == "cuda" and self._models.size_bytes < self._told_bytes:
                 device.give_back()
             self._told_bytes = self._models.size_bytes
             self._outbox.append(Held(len(self._models), self._told_bytes))
+        self._flush()
+
+    def _flush(self) -> None:
         if self._outbox:
             outbox, self._outbox = self._outbox, []
             self.channel.send(outbox)
@@ -234,9 +247,10 @@ class EngineLoop:
         else:
             queue.append(asked)
 
-    def _step(self) -> None:
+    def _generate(self, work: Callable[[], Outbox]) -> None:
+        """A part of the decoder's, and says at once what it brought."""
         try:
-            news = self._decoder.turn()
+            news = work()
         except Exception as error:
             log.exception("generation failed")
             news = self._decoder.fail_all(error)
@@ -257,13 +271,12 @@ class EngineLoop:
                 if not asked.unfinished:
                     self._end(asked)
         rows = self._decoder.rows
-        if rows:
-            self._batch_rows.observe(rows)
         if events or rows != self._told_rows:
             self._told_rows = rows
             self._outbox.append(Told(events, rows, self._decoder.cache_bytes))
         for asked, failure in failures:
             self._settle(asked, failure)
+        self._flush()
 
     def _computes(self, users: Sequence[_Asked], rows: int) -> None:
         for asked in users:

@@ -25,7 +25,7 @@ class Text:
     def __init__(self, generation: Generation, index: int) -> None:
         request = generation.request
         self.generation = generation
-        self._index = index
+        self.index = index
         self._decoder = generation.model.decoder(request.prompt)
         self._stops = StopFilter(request.stop)
         self._limit = request.max_new_tokens
@@ -35,7 +35,7 @@ class Text:
         """Appends a token and says so; False when the text is complete."""
         self._tokens += 1
         stops = self._stops
-        event = TokenDrawn(self._index, token, "")
+        event = TokenDrawn(self.index, token, "")
         if logprobs is not None:
             event.logprob = logprobs.chosen
             event.likeliest = likely_tokens(self._decoder, logprobs.likeliest)
@@ -51,7 +51,7 @@ class Text:
         return True
 
     def _finish(self, text: str, reason: FinishReason, outbox: Outbox) -> None:
-        finished = TextFinished(self._index, text, reason, self._tokens)
+        finished = TextFinished(self.index, text, reason, self._tokens)
         outbox.append((self.generation, finished))
 
 

@@ -11,8 +11,8 @@ from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Draws, Sampler, TokenLogprobs
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError
-from service.inference import decode, prefix_cache
-from service.inference.decode import Decoder
+from service.inference import prefix_cache
+from service.inference.decode import PROMPTS_ABREAST, Decoder
 from service.inference.generation import Generation
 from service.inference.requests import (
     GenerationRequest,
@@ -37,9 +37,13 @@ class Caller:
     """Collects what a decoder tells each generation."""
 
     def __init__(
-        self, slots: int = 64, max_prompt_tokens: int = 10_000, prefix_cache_bytes: int = 0
+        self,
+        slots: int = 64,
+        max_prompt_tokens: int = 10_000,
+        prefix_cache_bytes: int = 0,
+        prefill_tokens: int = 16,
     ) -> None:
-        self.decoder = Decoder(slots, max_prompt_tokens, prefix_cache_bytes)
+        self.decoder = Decoder(slots, max_prompt_tokens, prefix_cache_bytes, prefill_tokens)
         self.events: dict[Generation, list[object]] = {}
 
     def add(self, request: GenerationRequest, model: Generator) -> Generation:
@@ -49,7 +53,7 @@ class Caller:
         return generation
 
     def turn(self) -> None:
-        for generation, event in self.decoder.turn():
+        for generation, event in [*self.decoder.read(), *self.decoder.step()]:
             self.events[generation].append(event)
 
     def finish(self) -> None:
@@ -109,7 +113,6 @@ def test_a_long_prompt_is_read_in_pieces_and_stalls_nobody(
 ) -> None:
     request = GenerationRequest("the quick brown fox " * 10, 5, seed=4)
     whole, first = alone(request, generator)
-    monkeypatch.setattr(decode, "PREFILL_TOKENS", 7)
     monkeypatch.setattr(prefix_cache, "BLOCK_TOKENS", 7)
     caller = Caller()
     running = caller.add(GenerationRequest("a", 60, seed=1), generator)
@@ -122,6 +125,74 @@ def test_a_long_prompt_is_read_in_pieces_and_stalls_nobody(
         assert not caller.tokens(waiting)
     caller.finish()
     assert caller.text(waiting) == whole.text(first)
+
+
+@pytest.fixture
+def read_at_once(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The tokens of each prompt that were read beside each other, call by call."""
+    lengths: list[list[int]] = []
+    prefill = Generator.prefill_rows
+
+    def counted(
+        model: Generator, rows: list[list[int]], state: HiddenState
+    ) -> tuple[Tensor, HiddenState]:
+        lengths.append([len(tokens) for tokens in rows])
+        return prefill(model, rows, state)
+
+    monkeypatch.setattr(Generator, "prefill_rows", counted)
+    return lengths
+
+
+def test_few_prompts_are_read_at_a_time_so_that_the_first_begin_early(
+    generator: Generator, read_at_once: list[list[int]]
+) -> None:
+    caller = Caller()
+    first, *_, last = [
+        caller.add(GenerationRequest("some prompt", 50, seed=i), generator) for i in range(10)
+    ]
+    told = caller.decoder.read()
+    assert read_at_once == [[11] * PROMPTS_ABREAST]
+    assert [type(event) for to, event in told if to is first] == [PromptRead, TokenDrawn]
+    caller.decoder.step()
+    caller.finish()
+    assert isinstance(caller.events[last][-1], TextFinished)
+    assert read_at_once == [[11] * 4, [11] * 4, [11] * 2]
+
+
+def test_short_prompts_do_not_wait_for_long_ones_nor_the_first_for_others(
+    generator: Generator,
+) -> None:
+    caller = Caller(prefill_tokens=10)
+    caller.add(GenerationRequest("a", 100), generator)
+    caller.turn()
+    long = [caller.add(GenerationRequest("x" * 250, 2), generator) for _ in range(6)]
+    for _ in range(40):  # more short ones than there is room for beside the first
+        short = caller.add(GenerationRequest("short", 1), generator)
+        caller.add(GenerationRequest("short", 1), generator)
+        caller.add(GenerationRequest("short", 1), generator)
+        caller.turn()
+        assert isinstance(caller.events[short][-1], TextFinished)
+    assert caller.tokens(long[0])
+    assert not any(caller.tokens(other) for other in long[1:])
+    caller.finish()
+    assert all(len(caller.tokens(one)) == 2 for one in long)
+
+
+def test_prompts_are_read_in_pieces_only_where_a_text_waits(
+    generator: Generator, read_at_once: list[list[int]]
+) -> None:
+    """And where no digit depends on it: what torch computes is read up to the end of a block."""
+    caller = Caller(prefill_tokens=8)
+    caller.add(GenerationRequest("x" * 300, 40), generator)
+    caller.finish()
+    assert read_at_once == [[256], [44]]
+    read_at_once.clear()
+    caller.add(GenerationRequest("first", 40), generator)
+    caller.turn()
+    caller.add(GenerationRequest("x" * 20, 3), generator)
+    caller.finish()
+    whole = not generator.exact_in_pieces
+    assert read_at_once == [[5], *([[20]] if whole else [[8], [8], [4]])]
 
 
 def test_the_events_of_a_text(generator: Generator) -> None:
@@ -308,9 +379,10 @@ def test_texts_that_end_in_a_turn_that_breaks_are_told(
         drop_empty()
 
     monkeypatch.setattr(caller.decoder, "_drop_empty", break_at_the_end)
+    told = caller.decoder.read()  # both prompts, and the first token of both texts
     with pytest.raises(RuntimeError):
-        caller.decoder.turn()  # reads both prompts and draws the first two tokens
-    told = caller.decoder.fail_all(RuntimeError("gone"))
+        caller.decoder.step()
+    told += caller.decoder.fail_all(RuntimeError("gone"))
     events = {
         generation: [event for to, event in told if to is generation]
         for generation in (ends, goes_on)

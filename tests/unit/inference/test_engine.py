@@ -51,6 +51,7 @@ LIMITS = {
     "max_decode_slots": 16,
     "max_prompt_tokens": 1_000,
     "prefix_cache_bytes": 2**20,
+    "prefill_tokens": 16,
     "log_level": "INFO",
 }
 

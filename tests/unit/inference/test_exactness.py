@@ -60,6 +60,7 @@ def generator(
     ),
     st.sampled_from([0, 20_000, 2**20]),
     st.integers(4, 12),
+    st.sampled_from([1, 3, 16]),
 )
 @settings(max_examples=20, deadline=None)
 def test_under_random_joins_and_cancels(
@@ -67,12 +68,14 @@ def test_under_random_joins_and_cancels(
     visits: Sequence[tuple[GenerationRequest, int, int | None]],
     prefix_cache_bytes: int,
     slots: int,
+    prefill_tokens: int,
 ) -> None:
     """Each comes at some turn, and some leave a number of turns later; a cache that holds few or
-    many of their prompts; more texts than slots. Who leaves was told the beginning of it."""
+    many of their prompts; more texts than slots; prompts read in pieces of any size. Who leaves was
+    told the beginning of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prefix_cache, "BLOCK_TOKENS", 4)
-        caller = Caller(slots, prefix_cache_bytes=prefix_cache_bytes)
+        caller = Caller(slots, prefix_cache_bytes=prefix_cache_bytes, prefill_tokens=prefill_tokens)
         present: list[tuple[Generation, int | None]] = []
         for turn in range(25):
             for request, comes, stays in visits:
