@@ -28,9 +28,7 @@ from service.inference.texts import Outbox, Text, sampling_settings
 
 TOKENS_AT_ONCE = 512  # of prompts: whoever comes meanwhile waits
 LIGHT_STEP_BYTES = 16 * 2**20  # of weights: what such a step brings takes about as long to pass on
-PROMPTS_ABREAST = (
-    4  # of prompts: a timestep of four takes hardly longer than one of a single prompt
-)
+PROMPTS_ABREAST = 4  # a timestep of four takes hardly longer than one of a single prompt
 
 
 @dataclass(eq=False)
