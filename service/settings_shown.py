@@ -17,7 +17,7 @@ GROUPS = {
     "max_columns": "Data sets",
     "lease_seconds": "Jobs",
     "worker_slots": "Workers",
-    "inference_threads": "Inference",
+    "inference_device": "Inference",
     "session_ttl_seconds": "Live sessions",
     "log_level": "Log",
 }
