@@ -27,7 +27,8 @@ from service.inference.requests import PromptRead
 from service.inference.texts import Outbox, Text, sampling_settings
 
 TOKENS_AT_ONCE = 512  # of prompts: whoever comes meanwhile waits
-LIGHT_STEP_BYTES = 16 * 2**20  # of weights: what such a step brings takes about as long to pass on
+# A step of fewer weights, of so many texts: what it brings takes about as long to pass on.
+LIGHT_STEP_BYTES, LIGHT_ROWS = 8 * 2**20, 8
 PROMPTS_ABREAST = 4  # a timestep of four takes hardly longer than one of a single prompt
 
 
@@ -91,9 +92,9 @@ class Decoder:
     Args:
         prefill_tokens: of each prompt, read between two tokens of texts for which somebody waits;
             None: nobody does, and prompts are read as fast as can be.
-        light_threads: of the kernels, for networks whose step is short: where all cores were taken
-            by threads that wait for each other at every layer, all would wait for the one whose
-            core passes on the tokens. None: as many as everywhere.
+        light_threads: of the kernels, for short steps of many texts: where all cores were taken by
+            threads that wait for each other at every layer, all would wait for the one whose core
+            passes on the tokens. None: as many as everywhere.
     """
 
     def __init__(
@@ -343,7 +344,8 @@ class Decoder:
     def _threads(self, model: Generator) -> Iterator[None]:
         """Those of the kernels, while a network is asked."""
         before = library.threads_here()
-        light = self._somebody_waits and model.step_bytes < LIGHT_STEP_BYTES
+        short = self._somebody_waits and model.step_bytes < LIGHT_STEP_BYTES
+        light = short and self.rows >= LIGHT_ROWS
         if before is None or self._light_threads is None or not light:
             yield
             return

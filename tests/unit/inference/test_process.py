@@ -89,9 +89,16 @@ def test_a_first_token_is_told_before_others_take_their_step(rounds: Rounds) -> 
     ]
 
 
-@pytest.mark.parametrize(("light_bytes", "threads"), [(2**20, THREADS - 1), (0, THREADS)])
+@pytest.mark.parametrize(
+    ("light_bytes", "light_rows", "threads"),
+    [(2**20, 2, THREADS - 1), (0, 2, THREADS), (2**20, 3, THREADS)],
+)
 def test_short_steps_leave_a_core_to_those_who_pass_on_what_they_bring(
-    rounds: Rounds, monkeypatch: pytest.MonkeyPatch, light_bytes: int, threads: int
+    rounds: Rounds,
+    monkeypatch: pytest.MonkeyPatch,
+    light_bytes: int,
+    light_rows: int,
+    threads: int,
 ) -> None:
     seen: list[tuple[str, int | None]] = []
     step, prefill = Generator.step, Generator.prefill_rows
@@ -113,6 +120,7 @@ def test_short_steps_leave_a_core_to_those_who_pass_on_what_they_bring(
     while not any(rounds.told()):
         pass
     monkeypatch.setattr(decode, "LIGHT_STEP_BYTES", light_bytes)
+    monkeypatch.setattr(decode, "LIGHT_ROWS", light_rows)
     monkeypatch.setattr(Generator, "step", stepped)
     monkeypatch.setattr(Generator, "prefill_rows", read)
     rounds.ask(GenerationRequest("efgh", 3))
