@@ -151,7 +151,7 @@ def precision_here(wanted: Precision) -> Precision:
 
 
 def precision_on_gpu(wanted: Precision) -> Precision:
-    """Likewise, of a GPU. int8 is computed as bfloat16: nearer, and as fast."""
+    """Likewise, of a GPU, where int8 is computed as bfloat16."""
     return "float32" if wanted == "float32" else "bfloat16"
 
 
