@@ -39,11 +39,6 @@ class Runner(Protocol):
         """What it computes in, which may be finer than what was asked for."""
         ...
 
-    @property
-    def step_bytes(self) -> int:
-        """Bytes of weights that the native kernels read for a step of one row."""
-        ...
-
     def step(self, x: Tensor, state: HiddenState) -> tuple[Tensor, HiddenState]:
         """One timestep of every row, tokens [B] or inputs [B, D]: scores [B, V], or outputs [B, H]
         where there is no output layer, and the state after it."""
@@ -76,7 +71,6 @@ class TorchRunner:
     """Torch alone: works for every stack, on every device."""
 
     exact_in_pieces = False
-    step_bytes = 0
     precision: Precision = "float32"
 
     def __init__(

@@ -226,4 +226,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await services.usage.close()
         await services.sessions.close()
         services.waker.close()
+        # Keys and models are also looked up by nobody's request, which would open connections anew.
+        await asyncio.get_running_loop().shutdown_default_executor()
         services.database.close()

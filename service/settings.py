@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     max_request_new_tokens: int = Field(32_768, ge=1, description="n x max_new_tokens.")
     max_decode_slots: int = Field(64, ge=1, description="Texts generated at the same time.")
     prefix_cache_bytes: int = Field(
-        128 * 2**20, ge=0, description="States kept of prompts that may begin others; 0: none."
+        128 * 2**20, ge=0, description="States kept of texts that others may begin with; 0: none."
     )
     prefill_tokens: int = Field(
         16,

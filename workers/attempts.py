@@ -74,6 +74,7 @@ class AttemptWatch:
         self._events: list[NewEvent] = []
         self._progress: dict[str, Any] = dict(claim.job.progress)
         self._metrics: dict[str, Any] | None = None
+        self._timesteps = 0  # trained on, and not written yet
         self._parameters = 0
         moment = time.monotonic()
         self._look_at = moment + room.settings.cancel_poll_seconds
@@ -200,6 +201,7 @@ class AttemptWatch:
             "epoch": report.epoch,
             "steps_per_second": report.steps_per_second,
         }
+        self._timesteps += report.timesteps
         self._step("step", report)
 
     def _prediction_started(self, report: PredictionStarted) -> None:
@@ -303,11 +305,16 @@ class AttemptWatch:
         """
         if not self._events or (not at_once and time.monotonic() < self._write_at):
             return
-        events, metrics = self._events, self._metrics
+        events, metrics, timesteps = self._events, self._metrics, self._timesteps
 
         def record(db: Session) -> None:
             record_progress(
-                db, self._attempt, progress=self._progress, metrics=metrics, events=events
+                db,
+                self._attempt,
+                progress=self._progress,
+                metrics=metrics,
+                events=events,
+                timesteps=timesteps,
             )
 
         if at_once:
@@ -315,7 +322,7 @@ class AttemptWatch:
         elif not self._attempted(record):
             self._write_at = time.monotonic() + DATABASE_RETRY_SECONDS
             return
-        self._events, self._metrics = [], None
+        self._events, self._metrics, self._timesteps = [], None, 0
         self._write_at = time.monotonic() + WRITE_SECONDS
 
     def _keep_lease(self) -> None:
@@ -435,4 +442,4 @@ def _kept_checkpoints(newest: dict[str, Any] | None) -> list[Checkpoint]:
 
 
 def _data(report: Message) -> dict[str, Any]:
-    return report.model_dump(exclude={"type"})
+    return report.model_dump(exclude={"type", "timesteps"})

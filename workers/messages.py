@@ -103,7 +103,8 @@ class TrainingStarted(Message):
 
 
 class Measured(Message):
-    """One step out of many. A value that is not finite is null."""
+    """One step out of many. A value that is not finite is null. `timesteps` were read since the
+    report before."""
 
     type: Literal["step"] = "step"
     at: str
@@ -115,6 +116,7 @@ class Measured(Message):
     gradient_norm: float | None
     steps_per_second: float | None
     timesteps_per_second: float | None
+    timesteps: int
 
 
 class Evaluation(Message):

@@ -178,6 +178,7 @@ class Meter:
                 gradient_norm=finite(event.gradient_norm),
                 steps_per_second=rate(event.step - first_step, moment - began),
                 timesteps_per_second=rate(self._timesteps, moment - self._reported_at),
+                timesteps=self._timesteps,
             )
         )
         self._reported_at = moment

@@ -3,14 +3,14 @@
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.data import m4_hourly, tinyshakespeare
 from benchmarks.serving.bench import Bench, Table, begun_anew, of_errors
 from benchmarks.serving.candidates import Endpoint, ours
 from benchmarks.serving.load import Result
-from benchmarks.serving.networks import HORIZON
+from benchmarks.serving.networks import HORIZON, chosen_name
 from benchmarks.serving.rows import Row
 
 LENGTHS = (10, 100, 1_000, 10_000, 100_000)
@@ -80,9 +80,13 @@ def sessions(bench: Bench) -> list[Row]:
     for turn in range(bench.repeats):
         for kind in KINDS:
             for length in LENGTHS if turn % 2 == 0 else reversed(LENGTHS):
-                known = kind.history(bench, length, turn)
-                for name, measure in ((STEP, _steps), (AGAIN, _again)):
-                    _tell(table, work_of(kind, length), name, measure(bench, kind, known))
+                known, work = kind.history(bench, length, turn), work_of(kind, length)
+                _tell(table, work, STEP, _steps(bench, kind, known))
+                if (precision := bench.precisions[kind.model]) != "float32":
+                    chosen = replace(kind, model=chosen_name(kind.model))
+                    name = f"{STEP}, {precision} as it chose"
+                    _tell(table, work, name, _steps(bench, chosen, known))
+                _tell(table, work, AGAIN, _again(bench, kind, known))
     return table.rows()
 
 

@@ -29,6 +29,15 @@ _UNFINISHED = 3  # bytes of a character that lacks its last one; a token has at 
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """Scores [V] of the token that follows the settled ones, and the state with all of those
+    read."""
+
+    scores_v: Tensor
+    state: HiddenState
+
+
+@dataclass(frozen=True)
 class LiveText:
     """A text so far, read or drawn.
 
@@ -42,6 +51,7 @@ class LiveText:
         drawn: the last tokens drawn after that character, as many as may be half a character.
         seed: of the random numbers.
         numbers: how many of them were used.
+        ahead: what reading `unread` gives, where that was computed; it is not kept in bytes.
     """
 
     state: HiddenState
@@ -53,6 +63,7 @@ class LiveText:
     drawn: tuple[int, ...]
     seed: int
     numbers: int
+    ahead: Ahead | None = None
 
 
 def begin(model: Model, seed: int) -> LiveText:
@@ -81,14 +92,27 @@ def count(model: Model, live: LiveText) -> int:
     return live.tokens + len(model.tokenizer.encode(live.pending))
 
 
+def looked_ahead(model: Model, live: LiveText) -> LiveText:
+    """The same text with its last settled token read, so that nobody reads it twice.
+
+    Where a network's digits depend on how its input is cut (`Model.exact_in_pieces`) it is read
+    together with what follows.
+    """
+    if live.ahead is not None or not live.unread or not model.exact_in_pieces:
+        return live
+    return replace(live, ahead=Ahead(*model.prefill(live.unread, live.state)))
+
+
 def next_scores(model: Model, live: LiveText) -> tuple[Tensor, HiddenState, list[int]]:
     """Scores [V] of the token that comes next if the text so far is whole; the state with all of it
     read; and the tokens of its pending end. A text without tokens is a line break."""
     tokens = model.tokenizer.encode(live.pending)
     if not live.tokens and not tokens:
         tokens = model.encode("")
-    scores_v, state = model.prefill([*live.unread, *tokens], live.state)
-    return scores_v, state, tokens
+    if live.ahead is not None and not tokens:
+        return live.ahead.scores_v, live.ahead.state, tokens
+    unread, state = _where(live)
+    return *model.prefill([*unread, *tokens], state), tokens
 
 
 def hidden(model: Model, live: LiveText) -> HiddenState:
@@ -153,6 +177,7 @@ class Continuation:
             seen_v=_with(self._begin.seen_v, new),
             drawn=(*self._begin.drawn, *self._tokens)[-_UNFINISHED:],
             numbers=self._begin.numbers + len(self._tokens),
+            ahead=None,
         )
 
 
@@ -205,8 +230,8 @@ def _settled(model: Model, live: LiveText, tokens: list[int]) -> Generator[None,
     """The text with more tokens, of which all but the last are read."""
     if not tokens:
         return live
-    *fed, last = [*live.unread, *tokens]
-    state = live.state
+    unread, state = _where(live)
+    *fed, last = [*unread, *tokens]
     for start in range(0, len(fed), TOKENS_PER_TURN):
         if start:
             yield
@@ -217,7 +242,13 @@ def _settled(model: Model, live: LiveText, tokens: list[int]) -> Generator[None,
         unread=(last,),
         tokens=live.tokens + len(tokens),
         seen_v=_with(live.seen_v, tokens),
+        ahead=None,
     )
+
+
+def _where(live: LiveText) -> tuple[tuple[int, ...], HiddenState]:
+    """Settled tokens to read, and the state to read them from."""
+    return (live.unread, live.state) if live.ahead is None else ((), live.ahead.state)
 
 
 def _with(seen_v: NDArray[np.bool_], tokens: list[int]) -> NDArray[np.bool_]:

@@ -60,11 +60,6 @@ class Generator:
         return self._runner.exact_in_pieces
 
     @property
-    def step_bytes(self) -> int:
-        """Bytes of weights that the kernels read for a step of one row; 0: others compute it."""
-        return self._runner.step_bytes
-
-    @property
     def vocabulary_size(self) -> int:
         return self._tokenizer.vocabulary_size
 

@@ -49,7 +49,6 @@ class CudaNetwork:
     """
 
     exact_in_pieces = False
-    step_bytes = 0
 
     def __init__(
         self,

@@ -129,9 +129,9 @@ def select(choice: Choice) -> Status:
         return _selected[1]
 
 
-def use_threads(count: int) -> None:
+def use_threads(count: int | None) -> None:
     """Networks that the calling thread asks are computed on so many threads from now on, itself
-    among them; until it says so, on as many as torch uses in it."""
+    among them; None, as before the first call: on as many as torch uses in it."""
     _here.threads = count
 
 

@@ -25,11 +25,6 @@ def engine_metrics(engine: Engine, figures: Figures | None) -> Iterator[Metric]:
         ),
         ("reprise_model_cache_bytes", "What those networks take.", engine.held.size_bytes),
         (
-            "reprise_prefix_cache_bytes",
-            "What this process keeps of prompts that it has read.",
-            engine.cache_bytes,
-        ),
-        (
             "reprise_predictions_in_flight",
             "Predictions and steps of sessions that this process has not answered yet.",
             engine.in_flight,
@@ -68,14 +63,20 @@ def engine_metrics(engine: Engine, figures: Figures | None) -> Iterator[Metric]:
     )
     if figures is None:
         return
-    yield GaugeMetricFamily(
-        "reprise_requests_running", "Requests that this engine computes.", figures.running
-    )
-    yield GaugeMetricFamily(
-        "reprise_requests_waiting",
-        "Requests that wait for their network, or for others.",
-        figures.waiting,
-    )
+    for gauge, about, value in (
+        ("reprise_requests_running", "Requests that this engine computes.", figures.running),
+        (
+            "reprise_requests_waiting",
+            "Requests that wait for their network, or for others.",
+            figures.waiting,
+        ),
+        (
+            "reprise_prefix_cache_bytes",
+            "What this engine keeps of texts that it has read.",
+            figures.cache_bytes,
+        ),
+    ):
+        yield GaugeMetricFamily(gauge, about, value)
     for name, about, histogram in (
         (
             "reprise_request_queue_time_seconds",

@@ -8,7 +8,12 @@ from typing import Annotated
 from anyio import from_thread
 from fastapi import Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -81,6 +86,11 @@ class _Everything(Collector):
             "From a job's submission to its first start.",
             buckets=[*buckets, ("+Inf", found.started)],
             sum_value=found.waited_seconds,
+        )
+        yield CounterMetricFamily(
+            "reprise_train_tokens",
+            "Tokens of texts, and timesteps of series, that trainings have read.",
+            found.trained_timesteps,
         )
         counts: Counter[AlarmKind] = Counter()
         for alarm in self._alarms:

@@ -5,7 +5,7 @@ the database's clock. A change here comes with a migration; a test compares the 
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -276,6 +276,18 @@ class JobAttempt(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]  # the reason of the transition that ended it
+
+
+TRAINED_TIMESTEPS: Final = "trained_timesteps"
+
+
+class Total(Base):
+    """A sum over all times, also over what was deleted since."""
+
+    __tablename__ = "totals"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]
 
 
 class Worker(Base):

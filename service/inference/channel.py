@@ -17,13 +17,14 @@ class ClosedError(Exception):
 
 
 class Channel:
-    """Used by one thread, but for `wake`."""
+    """Used by one thread, but for `wake` and `send`."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._frames: Frames[ToEngine] = Frames(ToEngine)
         self._closing = threading.Lock()  # closed, its descriptors may be those of other files
         self._closed = False
+        self._sending = threading.Lock()  # a frame is not cut by another
         self._woken, self._waking = os.pipe()
         os.set_blocking(self._waking, False)
         self._poll = select.poll()
@@ -54,8 +55,10 @@ class Channel:
 
     def send(self, messages: Sequence[FromEngine]) -> None:
         """Waits while the other end does not read. Raises ClosedError."""
+        frame = to_frame(messages)
         try:
-            self._connection.sendall(to_frame(messages))
+            with self._sending:
+                self._connection.sendall(frame)
         except ConnectionError as error:
             raise ClosedError from error
 

@@ -2,12 +2,12 @@
 
 A recurrent state has a fixed size, so joining is a concatenation and leaving is an index. Every
 row has its own settings, random numbers, decoder and stop strings: what it draws does not depend
-on its neighbours. All of it runs on the engine's thread.
+on its neighbours. All of it runs on the engine's thread, but for what tokens are to their callers
+(`service.inference.telling`).
 """
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,18 +17,17 @@ from torch import Tensor
 
 from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Sampler, make_sampler
-from rnn.kernels import library
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
 from service.inference.beams import Beams
+from service.inference.crowd import CROWD, kernel_threads
 from service.inference.generation import Generation
 from service.inference.prefix_cache import Prefix, PrefixCache, Snapshot, prefixes
 from service.inference.requests import PromptRead
+from service.inference.telling import Drawn, Teller, fail, take
 from service.inference.texts import Outbox, Text, sampling_settings
 
 TOKENS_AT_ONCE = 512  # of prompts: whoever comes meanwhile waits
-# A step of fewer weights, of so many texts: what it brings takes about as long to pass on.
-LIGHT_STEP_BYTES, LIGHT_ROWS = 8 * 2**20, 8
 PROMPTS_ABREAST = 4  # a timestep of four takes hardly longer than one of a single prompt
 
 
@@ -79,6 +78,10 @@ class _Batch:
             self.state = self.state.select(wanted)
             self.last_b = self.last_b[wanted]
 
+    def drop(self, over: set[Text]) -> None:
+        if over:
+            self.keep([i for i, text in enumerate(self.texts) if text not in over])
+
     def join(self, other: "_Batch") -> None:
         self.texts = self.texts + other.texts
         self.sampler = Sampler.cat([self.sampler, other.sampler])
@@ -92,25 +95,26 @@ class Decoder:
     Args:
         prefill_tokens: of each prompt, read between two tokens of texts for which somebody waits;
             None: nobody does, and prompts are read as fast as can be.
-        light_threads: of the kernels, for short steps of many texts: where all cores were taken by
-            threads that wait for each other at every layer, all would wait for the one whose core
-            passes on the tokens. None: as many as everywhere.
+        crowd_threads: of the kernels, for steps of many texts. None: as many as everywhere.
+        teller: of the tokens of many texts. None: they are told like all else.
     """
 
     def __init__(
         self,
         slots: int,
         max_prompt_tokens: int,
-        prefix_cache_bytes: int = 0,
+        cache: PrefixCache | None = None,
         prefill_tokens: int | None = None,
-        light_threads: int | None = None,
+        crowd_threads: int | None = None,
+        teller: Teller | None = None,
     ) -> None:
         self._slots = slots
         self._max_prompt_tokens = max_prompt_tokens
         self._prefill_tokens = prefill_tokens or TOKENS_AT_ONCE
         self._abreast = slots if prefill_tokens is None else PROMPTS_ABREAST
-        self._light_threads = light_threads
-        self._cache = PrefixCache(prefix_cache_bytes)
+        self._crowd_threads = crowd_threads
+        self._teller = teller
+        self._cache = PrefixCache(0) if cache is None else cache
         self._waiting: deque[Generation] = deque()
         self._prompts: deque[_Prompt] = deque()
         self._batches: dict[int, _Batch] = {}
@@ -122,10 +126,6 @@ class Decoder:
         """Slots in use."""
         begun = sum(len(batch.texts) for batch in self._batches.values())
         return begun + sum(generation.request.rows for generation in self._not_in_a_batch())
-
-    @property
-    def cache_bytes(self) -> int:
-        return self._cache.size_bytes
 
     @property
     def busy(self) -> bool:
@@ -147,13 +147,17 @@ class Decoder:
     def step(self) -> Outbox:
         """One step of every network; likewise."""
         for batch in self._batches.values():
-            self._step(batch)
+            if batch.texts:
+                self._step(batch)
         self._searches = [search for search in self._searches if self._search_on(search)]
         self._drop_empty()
         return self._taken()
 
     def fail_all(self, error: Exception) -> Outbox:
         """Forgets everything; returns what the broken turn had to tell, then the errors."""
+        with suppress(Exception):
+            self._end_telling()
+        self._forget_untold()
         begun = [text.generation for batch in self._batches.values() for text in batch.texts]
         for generation in [*self._waiting, *self._not_in_a_batch(), *begun]:
             self._fail(generation, error)
@@ -187,12 +191,12 @@ class Decoder:
 
     def _drop_empty(self) -> None:
         self._batches = {key: batch for key, batch in self._batches.items() if batch.texts}
+        if not self._batches:
+            self._end_telling()
+            self._forget_untold()
 
     def _fail(self, generation: Generation, error: Exception) -> None:
-        """Ends every text of a request: its rows leave at the next turn."""
-        if not generation.cancelled:
-            generation.cancelled = True
-            self._outbox.append((generation, error))
+        fail(generation, error, self._outbox)
 
     def _admit(self) -> None:
         """In the order of arrival, as many as there are free rows."""
@@ -272,13 +276,14 @@ class Decoder:
                 prompt.snapshot.state if prompt.snapshot else model.initial_state(1)
                 for prompt in together
             ]
-            with self._threads(model):
+            self._begin_telling()
+            with self._threads():
                 logits_bv, state = model.prefill_rows(pieces, HiddenState.cat(states))
             for row, (prompt, end) in enumerate(zip(together, ends, strict=True)):
                 # Copies, so that what is kept of one does not keep the others.
                 prompt.snapshot = Snapshot(logits_bv[row].clone(), state.row(row))
                 if end == prompt.missing.tokens:
-                    self._cache.store(model, prompt.missing, prompt.snapshot)
+                    self._cache.store(model, prompt.missing.key, prompt.snapshot)
                 prompt.read = end
         except Exception as error:
             for prompt in together:
@@ -323,7 +328,8 @@ class Decoder:
             HiddenState.cat([snapshot.state for snapshot in snapshots]),
             np.zeros(len(texts), np.int64),
         )
-        self._draw(begun, torch.stack([snapshot.logits_v for snapshot in snapshots]))
+        drawn = self._draw(begun, torch.stack([snapshot.logits_v for snapshot in snapshots]))
+        begun.drop(take(drawn, self._outbox))
         if begun.texts:
             batch = self._batches.setdefault(id(model), begun)
             if batch is not begun:
@@ -331,29 +337,49 @@ class Decoder:
 
     def _step(self, batch: _Batch) -> None:
         try:
-            tokens_b = torch.from_numpy(batch.last_b)
-            with self._threads(batch.model):
+            tokens_b, texts = torch.from_numpy(batch.last_b), batch.texts
+            self._begin_telling()
+            with self._threads():
                 logits_bv, batch.state = batch.model.step(tokens_b, batch.state)
-            self._draw(batch, logits_bv)
+            if over := self._end_telling():
+                logits_bv = logits_bv[[i for i, text in enumerate(texts) if text not in over]]
+            if not batch.texts:
+                return
+            now = drawn = self._draw(batch, logits_bv)
+            if self._teller is not None and len(drawn) >= CROWD:
+                now = [each for each in drawn if each.text.ends_with_next]
+                self._teller.add([each for each in drawn if not each.text.ends_with_next])
+            batch.drop(take(now, self._outbox))
         except Exception as error:
+            with suppress(Exception):  # who is complete by now is told so
+                self._end_telling()
             for text in batch.texts:
                 self._fail(text.generation, error)
             batch.keep([])
 
-    @contextmanager
-    def _threads(self, model: Generator) -> Iterator[None]:
+    def _begin_telling(self) -> None:
+        if self._teller is not None:
+            self._teller.begin()
+
+    def _end_telling(self) -> set[Text]:
+        """The texts that turned out to be over, which have left."""
+        if self._teller is None:
+            return set()
+        over, outbox = self._teller.end()
+        self._outbox += outbox
+        for batch in self._batches.values():
+            batch.drop(over)
+        return over
+
+    def _forget_untold(self) -> None:
+        if self._teller is not None:
+            self._teller.forget()
+
+    def _threads(self) -> AbstractContextManager[None]:
         """Those of the kernels, while a network is asked."""
-        before = library.threads_here()
-        short = self._somebody_waits and model.step_bytes < LIGHT_STEP_BYTES
-        light = short and self.rows >= LIGHT_ROWS
-        if before is None or self._light_threads is None or not light:
-            yield
-            return
-        library.use_threads(self._light_threads)
-        try:
-            yield
-        finally:
-            library.use_threads(before)
+        if self._crowd_threads is None or not self._somebody_waits or self.rows < CROWD:
+            return nullcontext()
+        return kernel_threads(self._crowd_threads)
 
     def _search_on(self, search: Beams) -> bool:
         """One step; False when it has ended."""
@@ -363,23 +389,16 @@ class Decoder:
             self._fail(search.generation, error)
             return False
 
-    def _draw(self, batch: _Batch, logits_bv: Tensor) -> None:
-        """One token for each row; those that are complete leave.
-
-        A row whose logits are not finite, or whose token has no text, fails alone.
-        """
+    def _draw(self, batch: _Batch, logits_bv: Tensor) -> list[Drawn]:
+        """One token for each row. A row whose logits are not finite fails alone."""
         draws = batch.sampler.draw(logits_bv)
         batch.last_b = draws.tokens_b
         for row in np.flatnonzero(~draws.finite_b):
             error = ArithmeticError("the network's output is not finite")
             self._fail(batch.texts[row].generation, error)
-        alive = []
-        for i, (text, token) in enumerate(zip(batch.texts, draws.tokens_b.tolist(), strict=True)):
-            if text.generation.cancelled:
-                continue
-            try:
-                if text.take(token, draws.logprobs.get(i), self._outbox):
-                    alive.append(i)
-            except Exception as error:
-                self._fail(text.generation, error)
-        batch.keep(alive)
+        return [
+            Drawn(text, token, draws.logprobs.get(row))
+            for row, (text, token) in enumerate(
+                zip(batch.texts, draws.tokens_b.tolist(), strict=True)
+            )
+        ]

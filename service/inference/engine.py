@@ -144,7 +144,6 @@ class Engine:
         self.ready = False
         self.device: Device | None = None  # where networks are; known once it is ready
         self.decode_rows = 0  # texts being generated now
-        self.cache_bytes = 0  # of prompts that were read
         self.held = Held(0, 0)  # networks in memory
         self.prompt_tokens = 0  # of all prompts that were read
         self.cached_prompt_tokens = 0  # of those: read for an earlier request
@@ -380,7 +379,7 @@ class Engine:
             case Held():
                 self.held = message
             case Told():
-                self.decode_rows, self.cache_bytes = message.rows, message.cache_bytes
+                self.decode_rows = message.rows
                 for number, event in message.events:
                     waiting = self._waiting.get(number)
                     if isinstance(waiting, _Arrived):
@@ -435,7 +434,7 @@ class Engine:
         assert self._link is not None
         self._link.close()
         self._link, self.ready = None, False
-        self.decode_rows, self.cache_bytes, self.held = 0, 0, Held(0, 0)
+        self.decode_rows, self.held = 0, Held(0, 0)
         for number in list(self._waiting):
             self._settle(number, UnavailableError("The inference engine has stopped."))
 

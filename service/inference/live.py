@@ -20,12 +20,13 @@ from service.inference.live_requests import (
     TextStep,
 )
 from service.inference.loaded import Model
+from service.inference.prefix_cache import PrefixCache
 
 
 def advance_in_turns(
-    model: Model, request: LiveRequest | HiddenLook
+    model: Model, request: LiveRequest | HiddenLook, cache: PrefixCache
 ) -> Generator[None, None, LiveAnswer | HiddenLayers]:
-    """Keeps nothing: the answer's state is all that the next step needs.
+    """The answer's state is all that the next step needs; `cache` saves it a token of a text.
 
     Raises:
         InputMismatchError: an input that the network cannot read.
@@ -33,7 +34,7 @@ def advance_in_turns(
     """
     match request:
         case TextStep():
-            return (yield from live_texts.advance(cast(LanguageModel, model), request))
+            return (yield from live_texts.advance(cast(LanguageModel, model), request, cache))
         case LabelStep():
             return live_labels.advance(cast(Classifier, model), request)
         case SeriesStep():

@@ -1,6 +1,7 @@
 """A step of a text that a language model reads and goes on with."""
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import torch
 
@@ -13,6 +14,7 @@ from service.inference.live_requests import (
     TextAnswer,
     TextStep,
 )
+from service.inference.prefix_cache import PrefixCache, Snapshot, state_key
 from service.inference.requests import FinishReason, LikelyToken
 from service.inference.stops import StopFilter
 from service.inference.texts import likely_tokens
@@ -20,21 +22,25 @@ from service.inference.texts import likely_tokens
 TOKENS_PER_TURN = 16  # drawn before others are served
 
 
-def advance(model: LanguageModel, request: TextStep) -> Generator[None, None, TextAnswer]:
+def advance(
+    model: LanguageModel, request: TextStep, cache: PrefixCache
+) -> Generator[None, None, TextAnswer]:
     """Raises as `service.inference.live.advance_in_turns`."""
-    begun, network = request.state, request.network
-    text = (
-        live.from_bytes(model, begun, network) if begun else live.begin(model, request.first_seed)
-    )
-    text = yield from live.read(model, text, request.text)
+    network = request.network
+    text = yield from live.read(model, _begun(model, request, cache), request.text)
     drawn = _Drawn(model, text, request) if request.max_new_tokens else None
     if drawn is not None:
         while not drawn.finish_reason:
             yield
             drawn.go_on(TOKENS_PER_TURN)
         text = drawn.text_so_far()
+    state = live.to_bytes(text, network)
+    if request.top:
+        text = live.looked_ahead(model, text)
+    if text.ahead is not None:
+        cache.store(model, state_key(state), Snapshot(text.ahead.scores_v, text.ahead.state))
     return TextAnswer(
-        live.to_bytes(text, network),
+        state,
         live.count(model, text),
         request.text + (drawn.said if drawn else ""),
         "".join(drawn.pieces) if drawn else "",
@@ -44,6 +50,14 @@ def advance(model: LanguageModel, request: TextStep) -> Generator[None, None, Te
         tuple(drawn.likeliest) if drawn else (),
         _next_tokens(model, text, request.top) if request.top else (),
     )
+
+
+def _begun(model: LanguageModel, request: TextStep, cache: PrefixCache) -> live.LiveText:
+    if not request.state:
+        return live.begin(model, request.first_seed)
+    text = live.from_bytes(model, request.state, request.network)
+    known = cache.take(model, state_key(request.state))
+    return text if known is None else replace(text, ahead=live.Ahead(known.logits_v, known.state))
 
 
 def look(model: LanguageModel, request: HiddenLook) -> HiddenLayers:

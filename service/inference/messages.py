@@ -133,6 +133,7 @@ class Figures(Struct, frozen=True, tag=True):
         queue_seconds: how long requests waited; of a text, until its prompt was read.
         batch_rows: rows that were computed together: series and texts, or one token of each text.
         load_seconds: how long networks took that were loaded.
+        cache_bytes: what is kept of texts that were read.
     """
 
     running: int
@@ -140,6 +141,7 @@ class Figures(Struct, frozen=True, tag=True):
     queue_seconds: Histogram
     batch_rows: Histogram
     load_seconds: Histogram
+    cache_bytes: int
 
 
 class Done(Struct, frozen=True, tag=True):
@@ -181,12 +183,10 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 class Told(Struct, frozen=True, tag=True):
-    """What texts brought, in order, by the id of their request; how many are generated now; and
-    what the prefix cache holds."""
+    """What texts brought, in order, by the id of their request; and how many are generated now."""
 
     events: list[tuple[int, GenerationEvent]]
     rows: int
-    cache_bytes: int
 
 
 class Held(Struct, frozen=True, tag=True):

@@ -1,9 +1,12 @@
-"""Prompts that were read before: hidden states after their prefixes, so that they are read once.
+"""Texts that were read before: hidden states after their prefixes, so that they are read once.
 
 A recurrent state has a fixed size, so the state after any prefix is a small snapshot. Snapshots are
 taken where a prompt is a whole number of blocks long, and at its end. A key is a digest of all
 tokens up to there that nobody can find two prefixes for; each block's continues the one before it,
 so all of a prompt's keys are one walk over it. They are looked for from the longest down.
+
+The text of a session is read up to its last token between two steps; what that one gives is kept
+here, too, by a digest of the session's state, until the next step takes it.
 """
 
 import hashlib
@@ -60,6 +63,11 @@ def prefixes(tokens: Sequence[int], owner: str) -> list[Prefix]:
     return found
 
 
+def state_key(state: bytes) -> bytes:
+    """Of what follows the text of a session; no prompt's, whose keys are shorter."""
+    return b"session " + hashlib.sha256(state).digest()
+
+
 @dataclass
 class _Kept:
     snapshot: Snapshot
@@ -111,17 +119,26 @@ class PrefixCache:
                 return prefix, kept.snapshot
         return None
 
-    def store(self, model: Generator, prefix: Prefix, snapshot: Snapshot) -> None:
+    def take(self, model: Generator, key: bytes) -> Snapshot | None:
+        """What is kept under a key, and is no longer."""
+        network = self._networks.get(model)
+        kept = None if network is None else network.kept.get(key)
+        if network is None or kept is None:
+            return None
+        network.drop(key)
+        return kept.snapshot
+
+    def store(self, model: Generator, key: bytes, snapshot: Snapshot) -> None:
         """Keeps a snapshot, unless it alone is too large."""
         if snapshot.size_bytes > self._max_bytes:
             return
         network = self._networks.setdefault(model, _Network())
-        if prefix.key in network.kept:
-            network.drop(prefix.key)
+        if key in network.kept:
+            network.drop(key)
         while self.size_bytes + snapshot.size_bytes > self._max_bytes:
             self._drop_oldest()
         self._uses += 1
-        network.kept[prefix.key] = _Kept(snapshot, self._uses)
+        network.kept[key] = _Kept(snapshot, self._uses)
         network.size_bytes += snapshot.size_bytes
 
     def _drop_oldest(self) -> None:

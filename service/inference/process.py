@@ -7,7 +7,6 @@ is being generated takes a step, so that neither kind of request starves the oth
 import argparse
 import gc
 import logging
-import os
 import signal
 import socket
 import time
@@ -28,6 +27,7 @@ from service.inference import device
 from service.inference.attributions import attribute_in_turns
 from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
 from service.inference.channel import Channel, ClosedError
+from service.inference.crowd import threads_beside
 from service.inference.decode import Decoder
 from service.inference.generation import Generation
 from service.inference.histogram import ROWS, SECONDS, Histogram
@@ -54,6 +54,7 @@ from service.inference.messages import (
     Unable,
     Warm,
 )
+from service.inference.prefix_cache import PrefixCache
 from service.inference.requests import (
     Device,
     DeviceChoice,
@@ -61,6 +62,7 @@ from service.inference.requests import (
     PromptRead,
     TextFinished,
 )
+from service.inference.telling import Teller
 from service.inference.texts import Outbox
 from service.telemetry import configure_logging
 
@@ -118,12 +120,15 @@ class EngineLoop:
         self._batcher: Batcher[_Asked] = Batcher(limits.threads, self._computes)
         self._queue_seconds = Histogram.of(SECONDS)
         self._batch_rows = Histogram.of(ROWS)
+        self._cache = PrefixCache(limits.prefix_cache_bytes)
+        self._teller = Teller(self._say)
         self._decoder = Decoder(
             limits.max_decode_slots,
             limits.max_prompt_tokens,
-            limits.prefix_cache_bytes,
+            self._cache,
             limits.prefill_tokens,
-            light_threads=max(1, min(limits.threads, len(os.sched_getaffinity(0)) - 1)),
+            crowd_threads=threads_beside(limits.threads),
+            teller=self._teller,
         )
 
     def run(self) -> None:
@@ -142,6 +147,7 @@ class EngineLoop:
         finally:
             self._models.close()
             self._batcher.close()
+            self._teller.close()
             self.channel.close()
 
     def _round(self) -> None:
@@ -153,10 +159,12 @@ class EngineLoop:
         for asked, model in self._models.arrived():
             self._arrived(asked, model)
         if self._batcher.busy:
+            self._teller.begin()
             for asked, answer in self._batcher.turn():
                 self._settle(asked, answer)
         for queue in (self._steps, self._attributions):
             if queue:
+                self._teller.begin()
                 self._turn(queue)
         if self._decoder.busy:
             self._generate(self._decoder.read)
@@ -225,7 +233,7 @@ class EngineLoop:
                     asked.turns = attribute_in_turns(cast(Classifier, model), request)
                     self._attributions.append(asked)
                 case Advance():
-                    asked.turns = advance_in_turns(model, request.step)
+                    asked.turns = advance_in_turns(model, request.step, self._cache)
                     self._steps.append(asked)
                 case Warm():
                     self._settle(asked, None)
@@ -273,10 +281,16 @@ class EngineLoop:
         rows = self._decoder.rows
         if events or rows != self._told_rows:
             self._told_rows = rows
-            self._outbox.append(Told(events, rows, self._decoder.cache_bytes))
+            self._outbox.append(Told(events, rows))
         for asked, failure in failures:
             self._settle(asked, failure)
         self._flush()
+
+    def _say(self, tokens: Outbox) -> None:
+        """On the teller's thread. Whoever has left meanwhile is not told: nobody waits."""
+        events = [(generation.id, cast(GenerationEvent, event)) for generation, event in tokens]
+        if events:
+            self.channel.send([Told(events, self._told_rows)])
 
     def _computes(self, users: Sequence[_Asked], rows: int) -> None:
         for asked in users:
@@ -297,6 +311,7 @@ class EngineLoop:
             self._queue_seconds,
             self._batch_rows,
             self._models.load_seconds,
+            self._cache.size_bytes,
         )
 
     def _settle(self, asked: _Asked, answer: Any) -> None:

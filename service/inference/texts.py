@@ -31,6 +31,11 @@ class Text:
         self._limit = request.max_new_tokens
         self._tokens = 0
 
+    @property
+    def ends_with_next(self) -> bool:
+        """Whatever its next token is."""
+        return self._tokens + 1 == self._limit
+
     def take(self, token: int, logprobs: TokenLogprobs | None, outbox: Outbox) -> bool:
         """Appends a token and says so; False when the text is complete."""
         self._tokens += 1

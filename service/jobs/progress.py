@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from service.db.tables import JobAttempt
+from service.db.tables import TRAINED_TIMESTEPS, JobAttempt, Total
 from service.jobs.transitions import Attempt, NewEvent, lock, write
 
 
@@ -27,12 +27,21 @@ def record_progress(
     progress: dict[str, Any],
     metrics: dict[str, Any] | None,
     events: Sequence[NewEvent],
+    timesteps: int = 0,
 ) -> None:
-    """One batch of a trainer's reports. `metrics` None: leaves those of the last evaluation."""
+    """One batch of a trainer's reports.
+
+    Args:
+        metrics: None leaves those of the last evaluation.
+        timesteps: trained on since the batch before.
+    """
     values: dict[str, Any] = {"progress": progress}
     if metrics is not None:
         values["metrics"] = metrics
     write(db, attempt, values=values, events=events)
+    if timesteps:  # last: all jobs write to this row
+        add = update(Total).where(Total.name == TRAINED_TIMESTEPS)
+        db.execute(add.values(value=Total.value + timesteps))
 
 
 def record_checkpoint(

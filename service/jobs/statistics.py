@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.db.tables import CLAIMABLE, Job
+from service.db.tables import CLAIMABLE, TRAINED_TIMESTEPS, Job, Total
 from service.jobs.states import JobState
 
 WAIT_BUCKETS = (1, 5, 15, 30, 60, 300, 900, 3600, 14_400, 86_400)  # seconds
@@ -19,6 +19,7 @@ class Statistics(NamedTuple):
     waits: for each of `WAIT_BUCKETS`, jobs that waited at most so long for their first start.
     started: jobs that were ever started.
     waited_seconds: what all of these waited together.
+    trained_timesteps: that trainings have read.
     """
 
     by_state: dict[JobState, int]
@@ -26,6 +27,7 @@ class Statistics(NamedTuple):
     waits: dict[int, int]
     started: int
     waited_seconds: float
+    trained_timesteps: int
 
 
 def count_jobs(db: Session) -> Statistics:
@@ -50,4 +52,12 @@ def count_jobs(db: Session) -> Statistics:
         waits.update(dict(zip(WAIT_BUCKETS, counts, strict=True)))
     oldest = func.extract("epoch", func.clock_timestamp() - func.min(Job.queued_at))
     oldest_seconds = db.scalar(select(oldest).where(CLAIMABLE))
-    return Statistics(by_state, float(oldest_seconds or 0), dict(waits), all_started, all_waited)
+    trained = db.scalar(select(Total.value).where(Total.name == TRAINED_TIMESTEPS))
+    return Statistics(
+        by_state,
+        float(oldest_seconds or 0),
+        dict(waits),
+        all_started,
+        all_waited,
+        trained or 0,
+    )

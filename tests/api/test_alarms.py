@@ -13,6 +13,7 @@ from service.db.engine import Database
 from service.db.tables import Job, Workspace
 from service.heartbeats import REAPER, beat
 from service.jobs import workers
+from service.jobs.progress import record_progress
 from tests.api.conftest import MakeApp, MakeKey, bearer, problem
 from tests.job_records import make_dataset, make_job, take
 
@@ -92,9 +93,11 @@ def test_jobs_are_counted_and_their_waits_measured(
         for _ in range(2):
             take(db)
         make_job(db, dataset)
-        take(db)
+        attempt = take(db).attempt
+        record_progress(db, attempt, progress={}, metrics=None, events=[], timesteps=512)
         make_job(db, dataset, after=[]).paused_at = func.clock_timestamp()
     found = scraped(client, headers)
+    assert found["reprise_train_tokens_total"] == 512
     assert found["reprise_jobs state=queued"] == 3
     assert found["reprise_jobs state=running"] == 3
     assert found["reprise_jobs state=succeeded"] == 0

@@ -1,6 +1,8 @@
-"""The decoder turn by turn, without threads."""
+"""The decoder turn by turn."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -11,15 +13,17 @@ from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Draws, Sampler, TokenLogprobs
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError
-from service.inference import prefix_cache
+from service.inference import decode, prefix_cache
 from service.inference.decode import PROMPTS_ABREAST, Decoder
 from service.inference.generation import Generation
+from service.inference.prefix_cache import PrefixCache
 from service.inference.requests import (
     GenerationRequest,
     PromptRead,
     TextFinished,
     TokenDrawn,
 )
+from service.inference.telling import Teller
 from service.inference.texts import Outbox, Text
 
 REQUESTS = [
@@ -34,7 +38,10 @@ REQUESTS = [
 
 
 class Caller:
-    """Collects what a decoder tells each generation."""
+    """Collects what a decoder tells each generation.
+
+    `beside`: tokens of many texts come from another thread.
+    """
 
     def __init__(
         self,
@@ -42,8 +49,17 @@ class Caller:
         max_prompt_tokens: int = 10_000,
         prefix_cache_bytes: int = 0,
         prefill_tokens: int = 16,
+        *,
+        beside: bool = False,
     ) -> None:
-        self.decoder = Decoder(slots, max_prompt_tokens, prefix_cache_bytes, prefill_tokens)
+        self.teller = Teller(self.take) if beside else None
+        self.decoder = Decoder(
+            slots,
+            max_prompt_tokens,
+            PrefixCache(prefix_cache_bytes),
+            prefill_tokens,
+            teller=self.teller,
+        )
         self.events: dict[Generation, list[object]] = {}
 
     def add(self, request: GenerationRequest, model: Generator) -> Generation:
@@ -53,7 +69,11 @@ class Caller:
         return generation
 
     def turn(self) -> None:
-        for generation, event in [*self.decoder.read(), *self.decoder.step()]:
+        self.take(self.decoder.read())
+        self.take(self.decoder.step())
+
+    def take(self, outbox: Outbox) -> None:
+        for generation, event in outbox:
             self.events[generation].append(event)
 
     def finish(self) -> None:
@@ -99,6 +119,77 @@ def test_batched_equals_alone(generator: Generator) -> None:
             tokens = single.tokens(one, index)
             assert together.tokens(generation, index) == tokens, request
             assert len(tokens) == request.max_new_tokens
+
+
+def test_who_has_left_is_not_kept_to_be_told(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "CROWD", 1)
+    caller = Caller(beside=True)
+    kept = []
+    for _ in range(2):
+        generation = caller.add(GenerationRequest("a", 50), generator)
+        kept.append(weakref.ref(generation))
+    for _ in range(5):
+        caller.turn()
+    for reference in kept:
+        left = reference()
+        assert left is not None
+        left.cancelled = True
+    caller.events.clear()
+    del generation, left
+    caller.turn()
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
+
+
+def test_a_step_that_fails_while_an_end_is_told_leaves_that_its_end(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greedy = GenerationRequest("a", 50, temperature=0.0)
+    stop = alone(greedy, generator)[0]
+    (whole,) = stop.events
+    request = GenerationRequest("a", 50, temperature=0.0, stop=(stop.text(whole)[4:6],))
+    single, one = alone(request, generator)
+    step, calls = Generator.step, 0
+
+    def failing(
+        model: Generator, tokens_b: Tensor, state: HiddenState
+    ) -> tuple[Tensor, HiddenState]:
+        nonlocal calls
+        calls += 1
+        if calls == len(single.tokens(one)):  # the first token comes without a step
+            raise RuntimeError("out of memory")
+        return step(model, tokens_b, state)
+
+    monkeypatch.setattr(decode, "CROWD", 1)
+    monkeypatch.setattr(Generator, "step", failing)
+    caller = Caller(beside=True)
+    stops, goes_on = caller.add(request, generator), caller.add(greedy, generator)
+    caller.finish()
+    assert caller.events[stops] == single.events[one]
+    assert isinstance(caller.events[goes_on][-1], RuntimeError)
+    assert sum(isinstance(event, Exception) for event in caller.events[goes_on]) == 1
+
+
+def test_a_failure_while_tokens_are_told_is_told(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "CROWD", 1)
+    caller = Caller(beside=True)
+    assert caller.teller is not None
+    generation = caller.add(GenerationRequest("a", 50, n=3), generator)
+    caller.turn()
+    monkeypatch.setattr(Text, "take", failing_take)
+    caller.teller.begin()  # as beside a batch of forecasts
+    caller.finish()
+    (*_, error) = caller.events[generation]
+    assert isinstance(error, ArithmeticError)
+    assert caller.decoder.rows == 0
+
+
+def failing_take(*_arguments: object) -> bool:
+    raise ArithmeticError("no text")
 
 
 def test_text_i_of_n_is_drawn_with_the_seed_plus_i(generator: Generator) -> None:

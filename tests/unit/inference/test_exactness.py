@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from rnn.checkpoint import load_model
 from rnn.generation.predictor import Generator
-from service.inference import prefix_cache
+from service.inference import decode, prefix_cache
 from service.inference.generation import Generation
-from service.inference.requests import GenerationRequest, PromptRead
+from service.inference.requests import GenerationRequest, PromptRead, TextFinished, TokenDrawn
 from tests.unit.inference.conftest import write_generator
 from tests.unit.inference.test_decode import Caller, alone
 
@@ -61,21 +61,29 @@ def generator(
     st.sampled_from([0, 20_000, 2**20]),
     st.integers(4, 12),
     st.sampled_from([1, 3, 16]),
+    st.sampled_from([None, 1, 3]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_under_random_joins_and_cancels(
     generator: Generator,
     visits: Sequence[tuple[GenerationRequest, int, int | None]],
     prefix_cache_bytes: int,
     slots: int,
     prefill_tokens: int,
+    told_beside: int | None,
 ) -> None:
     """Each comes at some turn, and some leave a number of turns later; a cache that holds few or
-    many of their prompts; more texts than slots; prompts read in pieces of any size. Who leaves was
-    told the beginning of it."""
+    many of their prompts; more texts than slots; prompts read in pieces of any size; tokens of some
+    texts or more told by another thread. Who leaves was told the beginning of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prefix_cache, "BLOCK_TOKENS", 4)
-        caller = Caller(slots, prefix_cache_bytes=prefix_cache_bytes, prefill_tokens=prefill_tokens)
+        patch.setattr(decode, "CROWD", told_beside or 0)
+        caller = Caller(
+            slots,
+            prefix_cache_bytes=prefix_cache_bytes,
+            prefill_tokens=prefill_tokens,
+            beside=told_beside is not None,
+        )
         present: list[tuple[Generation, int | None]] = []
         for turn in range(25):
             for request, comes, stays in visits:
@@ -87,14 +95,30 @@ def test_under_random_joins_and_cancels(
                     generation.cancelled = True
             caller.turn()
         caller.finish()
+        if caller.teller is not None:
+            caller.teller.close()
         assert caller.decoder.rows == 0
         for generation, leaves in present:
             single, one = alone(generation.request, generator)
-            expected, told = without_cached(single.events[one]), caller.events[generation]
+            expected = without_cached(single.events[one])
+            told = without_cached(caller.events[generation])
             if leaves is None:
                 assert len(told) == len(expected)
-            assert without_cached(told) == expected[: len(told)]
+            if told_beside is None:
+                assert told == expected[: len(told)]
+            for index, events in by_text(told).items():  # whose order among each other is free
+                assert events == by_text(expected)[index][: len(events)]
 
 
 def without_cached(events: list[object]) -> list[object]:
     return [PromptRead(e.tokens) if isinstance(e, PromptRead) else e for e in events]
+
+
+def by_text(events: list[object]) -> dict[int | None, list[object]]:
+    """Of the prompt (None), and of each text."""
+    found: dict[int | None, list[object]] = {}
+    for event in events:
+        assert isinstance(event, PromptRead | TokenDrawn | TextFinished)
+        index = None if isinstance(event, PromptRead) else event.index
+        found.setdefault(index, []).append(event)
+    return found

@@ -62,12 +62,12 @@ def test_the_longest_prefix_is_found_even_where_a_shorter_one_has_left() -> None
     cache, model, tokens = PrefixCache(10 * SNAPSHOT_BYTES), network(), list(range(600))
     first, second, whole = prefixes(tokens)
     assert cache.longest(model, [first, second, whole]) is None
-    cache.store(model, second, snapshot(2))
+    cache.store(model, second.key, snapshot(2))
     found = cache.longest(model, prefixes([*tokens, 1, 2, 3]))
     assert found is not None
     assert found[0] == second
     assert found[1].logits_v[0] == 2
-    cache.store(model, whole, snapshot(3))
+    cache.store(model, whole.key, snapshot(3))
     found = cache.longest(model, [first, second, whole])
     assert found is not None
     assert found[0] == whole
@@ -89,7 +89,7 @@ def test_it_keeps_the_most_recently_used_within_its_bytes(
     for number, (name, stores, token) in enumerate(calls):
         (prefix,) = prefixes([token])
         if stores:
-            cache.store(models[name], prefix, snapshot(float(number)))
+            cache.store(models[name], prefix.key, snapshot(float(number)))
             expected[name, token] = number
             expected.move_to_end((name, token))
             while len(expected) > 3:
@@ -106,8 +106,8 @@ def test_it_keeps_the_most_recently_used_within_its_bytes(
 def test_what_alone_is_too_large_displaces_nothing() -> None:
     cache, model = PrefixCache(SNAPSHOT_BYTES), network()
     (small,), (large,) = prefixes([1]), prefixes([2])
-    cache.store(model, small, snapshot())
-    cache.store(model, large, Snapshot(torch.zeros(1_000), HiddenState(torch.zeros(2, 1, 3))))
+    cache.store(model, small.key, snapshot())
+    cache.store(model, large.key, Snapshot(torch.zeros(1_000), HiddenState(torch.zeros(2, 1, 3))))
     assert cache.longest(model, [small]) is not None
     assert cache.longest(model, [large]) is None
 
@@ -115,8 +115,8 @@ def test_what_alone_is_too_large_displaces_nothing() -> None:
 def test_a_network_that_leaves_takes_its_snapshots_along() -> None:
     cache, model, other = PrefixCache(10 * SNAPSHOT_BYTES), network(), network()
     (prefix,) = prefixes([1])
-    cache.store(model, prefix, snapshot())
-    cache.store(other, prefix, snapshot())
+    cache.store(model, prefix.key, snapshot())
+    cache.store(other, prefix.key, snapshot())
     del model
     gc.collect()
     assert cache.size_bytes == SNAPSHOT_BYTES

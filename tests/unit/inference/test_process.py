@@ -89,16 +89,9 @@ def test_a_first_token_is_told_before_others_take_their_step(rounds: Rounds) -> 
     ]
 
 
-@pytest.mark.parametrize(
-    ("light_bytes", "light_rows", "threads"),
-    [(2**20, 2, THREADS - 1), (0, 2, THREADS), (2**20, 3, THREADS)],
-)
-def test_short_steps_leave_a_core_to_those_who_pass_on_what_they_bring(
-    rounds: Rounds,
-    monkeypatch: pytest.MonkeyPatch,
-    light_bytes: int,
-    light_rows: int,
-    threads: int,
+@pytest.mark.parametrize(("crowd", "threads"), [(2, THREADS - 1), (3, THREADS)])
+def test_steps_of_many_texts_leave_a_core_to_those_who_pass_on_what_they_bring(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch, crowd: int, threads: int
 ) -> None:
     seen: list[tuple[str, int | None]] = []
     step, prefill = Generator.step, Generator.prefill_rows
@@ -119,8 +112,7 @@ def test_short_steps_leave_a_core_to_those_who_pass_on_what_they_bring(
     rounds.ask(GenerationRequest("abcd", 6))
     while not any(rounds.told()):
         pass
-    monkeypatch.setattr(decode, "LIGHT_STEP_BYTES", light_bytes)
-    monkeypatch.setattr(decode, "LIGHT_ROWS", light_rows)
+    monkeypatch.setattr(decode, "CROWD", crowd)
     monkeypatch.setattr(Generator, "step", stepped)
     monkeypatch.setattr(Generator, "prefill_rows", read)
     rounds.ask(GenerationRequest("efgh", 3))

@@ -7,6 +7,7 @@ from service.jobs.progress import (
     record_progress,
     record_resumption,
 )
+from service.jobs.statistics import count_jobs
 from service.jobs.transitions import Attempt, NewEvent
 from tests.job_records import events_of, make_job, reread, take
 
@@ -29,6 +30,17 @@ def test_metrics_stay_until_the_next_evaluation(db: Session, dataset: Dataset) -
     record_progress(db, attempt, progress={"step": 2}, metrics=None, events=[])
     row = reread(db, attempt.job_id)
     assert (row.progress, row.metrics) == ({"step": 2}, {"mase": 0.9})
+
+
+def test_timesteps_are_summed_over_all_jobs(db: Session, dataset: Dataset) -> None:
+    before = count_jobs(db).trained_timesteps
+    for attempt in (started(db, dataset), started(db, dataset)):
+        for timesteps in (30, 0, 12):
+            progress = {"step": timesteps}
+            record_progress(
+                db, attempt, progress=progress, metrics=None, events=[], timesteps=timesteps
+            )
+    assert count_jobs(db).trained_timesteps == before + 84
 
 
 def test_two_checkpoints_are_kept(db: Session, dataset: Dataset) -> None:

@@ -16,6 +16,7 @@ from service.db.engine import Database
 from service.db.tables import Dataset, Job
 from service.jobs import endings
 from service.jobs.logs import log_path
+from service.jobs.statistics import count_jobs
 from service.jobs.wake import Waker
 from service.log_files import read_end
 from service.settings import Settings
@@ -143,7 +144,7 @@ def measured(step: int) -> Measured:
         ["loss", "learning_rate", "gradient_norm", "steps_per_second", "timesteps_per_second"]
     )
     return Measured.model_validate(
-        {"at": "t", "step": step, "total_steps": 9, "epoch": 0.0, **values}
+        {"at": "t", "step": step, "total_steps": 9, "epoch": 0.0, "timesteps": 64, **values}
     )
 
 
@@ -167,6 +168,8 @@ def test_reports_are_gathered_but_the_first_step_is_written_at_once(
     assert take(evaluation(1)) == ["text", "step"]
     clock.now += attempts.WRITE_SECONDS
     assert take(measured(2)) == ["text", "step", "evaluation", "step"]
+    with room.database.transaction() as db:
+        assert count_jobs(db).trained_timesteps == 128
 
 
 def test_an_outage_cannot_fill_the_memory_with_evaluations(

@@ -55,6 +55,8 @@ def test_first_step_at_once_then_one_each_half_second(clock: Clock) -> None:
     assert sent(pipe)[0]["steps_per_second"] is None
     assert sent(pipe)[-1]["steps_per_second"] == pytest.approx(8)
     assert sent(pipe)[-1]["timesteps_per_second"] == pytest.approx(256)
+    meter.flush()
+    assert [report["timesteps"] for report in sent(pipe)] == [32, 128, 128, 128, 96]
 
 
 def test_the_time_of_an_evaluation_is_no_time_of_steps(clock: Clock) -> None:
