@@ -171,6 +171,33 @@ def test_signing_out_leaves_nothing_behind(make_page: MakePage) -> None:
     assert page.context.cookies() == []
 
 
+def test_a_page_that_signs_out_asks_for_nothing_more(make_page: MakePage) -> None:
+    """It would be refused. Where signing out fails, the page goes on."""
+    page = make_page(watched=False)
+    held: list[Route] = []
+    page.route("**/browser-sessions/current", lambda route: held.append(route))
+    with page.expect_response("**/changes"):
+        page.goto("/jobs")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    sign_out = page.get_by_role("button", name="Sign out", exact=True)
+    news = "document.body.dispatchEvent(new CustomEvent('jobs'))"
+
+    page.get_by_text("Signed in").click()
+    with page.expect_request("**/browser-sessions/current"):
+        sign_out.click()
+    asked.clear()
+    page.evaluate(news)
+    page.wait_for_timeout(500)
+    assert asked == []
+
+    with page.expect_request("**/changes"):
+        held.pop().fulfill(json={"detail": "Not now."}, status=503)
+    expect(page.get_by_text("Not now.")).to_be_visible()
+    with page.expect_response(lambda answer: "/jobs" in answer.url):
+        page.evaluate(news)
+
+
 def test_signing_out_everywhere_ends_the_other_browser(make_page: MakePage, stack: Running) -> None:
     one, other = make_page(), make_page(watched=False)  # whose requests are refused from then on
     other.goto("about:blank")  # a page would go to the sign-in by itself

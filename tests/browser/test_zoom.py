@@ -22,7 +22,7 @@ def test_every_page_is_read_without_scrolling_sideways(
     path = Path(ROOT, "docs", "examples", "verses.txt")
     dataset = api.post("/datasets", files={"file": ("verses.txt", path.read_bytes())}).json()["id"]
     job = submit(api, dataset, model="zoomed", training={"max_steps": 3})
-    trial = {"task": "text-generation", "dataset": dataset, "model": "swept", "preset": "small"}
+    trial = {"task": "text-generation", "dataset": dataset, "model": "tried", "preset": "small"}
     space = {"training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}}
     body = {"job": trial, "space": space, "max_trials": 2}
     sweep = api.post("/sweeps", json=body).raise_for_status().json()["id"]
@@ -36,7 +36,7 @@ def test_every_page_is_read_without_scrolling_sideways(
         (f"/jobs/{job}", "zoomed"),
         (f"/compare?job={job}", "Compare jobs"),
         ("/sweeps", "Sweeps"),
-        (f"/sweeps/{sweep}", "swept"),
+        (f"/sweeps/{sweep}", "tried"),
         ("/models", "Models"),
         ("/models/starter-forecaster", "starter-forecaster"),
         ("/try?model=starter-forecaster", "Try it"),

@@ -81,6 +81,16 @@ export function upload(path, form, told) {
   });
 }
 
+let leaving = false;
+
+/** Whether the page still asks for anything by itself: what it asks after a sign-out is refused. */
+export function leave(now) {
+  leaving = now;
+  document.dispatchEvent(new Event("visibilitychange")); // ends what is followed, or goes on with it
+}
+
+document.addEventListener("htmx:before:request", (event) => { if (leaving) event.preventDefault(); });
+
 export function toSignIn() {
   location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
@@ -98,7 +108,7 @@ export function follow(path, listeners, over) {
   const connect = () => {
     clearTimeout(timer);
     source?.close();
-    if (ended || document.hidden) return;
+    if (ended || leaving || document.hidden) return;
     const mine = new EventSource(path());
     source = mine;
     mine.onopen = () => {

@@ -1,6 +1,6 @@
 // What every page does: news, times in the reader's zone, buttons that ask the API, sign-out.
 
-import { call, follow } from "./api.js";
+import { call, follow, leave } from "./api.js";
 
 const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
@@ -52,7 +52,13 @@ document.addEventListener("click", (event) => {
   if (button?.dataset.signOut) {
     const which = button.dataset.signOut === "current" ? "/current" : "";
     press(button, async () => {
-      await call(`/api/v1/browser-sessions${which}`, { method: "DELETE" });
+      leave(true);
+      try {
+        await call(`/api/v1/browser-sessions${which}`, { method: "DELETE" });
+      } catch (problem) {
+        leave(false);
+        throw problem;
+      }
       location.replace("/sign-in");
     });
   }
