@@ -48,6 +48,7 @@ from rnn.optim import (
 from rnn.quantisation import check_precision, choose_precision
 from rnn.samples import Sample, SampleTimes
 from rnn.tasks import prepare
+from rnn.threads import step_threads
 from rnn.training_state import Progress, TrainingState
 from rnn.work import Batch, recurrent_stack
 
@@ -133,8 +134,15 @@ def train(
             progress.step, failure, progress.rollbacks, training.max_rollbacks, progress.rate_factor
         )
 
+    largest = max(parameter.numel() for parameter in stack.parameters())
+
     def take(batch: Batch) -> BatchGradient:
-        return batch_gradient(work, batch, progress.parts, training, bfloat16=bfloat16)
+        with step_threads(batch.timesteps * largest):
+            return batch_gradient(work, batch, progress.parts, training, bfloat16=bfloat16)
+
+    def update(batch: Batch) -> None:
+        with step_threads(batch.timesteps * largest):
+            optimizer.step()
 
     def divide(batch: Batch, shortage: Shortage) -> BatchDivided:
         if batch.largest_part(progress.parts) == 1:
@@ -187,7 +195,7 @@ def train(
             rate = learning_rate_at(progress.step, total_steps, training)
             rate *= progress.rate_factor * batch.rate_scale
             set_learning_rate(optimizer, rate)
-            updated = within_memory(optimizer.step)
+            updated = within_memory(partial(update, batch))
             if isinstance(updated, Shortage):
                 if not rolls_back:
                     raise MemoryShortError(

@@ -69,12 +69,14 @@ class Batch:
         loss: of the rows of a slice with a start and a stop. The slices of one pass over a batch
             come in order and leave none out; a pass that was broken off may be begun again.
         share: of the same rows.
+        timesteps: that the recurrent part reads of all rows together, about.
         rate_scale: what the rate of the step is multiplied by.
     """
 
     rows: int
     loss: Callable[[slice], PartLoss]
     share: Callable[[slice], Share]
+    timesteps: int
     rate_scale: float = 1.0
 
     def parts(self, number: int) -> list[slice]:

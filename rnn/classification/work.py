@@ -102,7 +102,9 @@ class ClassificationWork:
         if self._batches[0] != epoch:
             self._batches = (epoch, self._epoch_batches(epoch))
         rows = self._training_n[self._batches[1][index]]
-        return Batch(len(rows), partial(self._part_loss, rows), partial(self._share, rows))
+        timesteps = sum(len(self._encoded[index].tokens) for index in rows)
+        loss, share = partial(self._part_loss, rows), partial(self._share, rows)
+        return Batch(len(rows), loss, share, timesteps)
 
     def _part_loss(self, rows: IntArray, part: slice) -> PartLoss:
         rows = rows[part]

@@ -137,7 +137,9 @@ class ForecastingWork:
                 ),
             )
         windows = self._sampler.draw(self._batches[1][index])
-        return Batch(len(windows), partial(self._part_loss, windows), partial(_share, windows))
+        timesteps = len(windows) * self._shape.context_length
+        loss = partial(self._part_loss, windows)
+        return Batch(len(windows), loss, partial(_share, windows), timesteps)
 
     def _part_loss(self, windows: WindowBatch, part: slice) -> PartLoss:
         windows = windows.part(part)

@@ -88,7 +88,8 @@ class GenerationWork:
 
         # A gradient over fewer timesteps is noisier (Merity et al. 2018).
         scale = timesteps / training.bptt_length if training.random_bptt else 1.0
-        return Batch(lanes, loss, partial(Share.even, rows=lanes), scale)
+        share = partial(Share.even, rows=lanes)
+        return Batch(lanes, loss, share, targets_bt.numel(), scale)
 
     def probe_loss(self, probe: Probe) -> Tensor:
         inputs_bt, targets_bt = self._segment(epoch=0, index=0)

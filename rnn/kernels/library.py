@@ -7,6 +7,8 @@ chosen another one for the process. Python's lock is free during every call into
 import ctypes
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_float, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -130,14 +132,25 @@ def select(choice: Choice) -> Status:
 
 
 def use_threads(count: int | None) -> None:
-    """Networks that the calling thread asks are computed on so many threads from now on, itself
-    among them; None, as before the first call: on as many as torch uses in it."""
+    """What the calling thread asks of the kernels is computed on so many threads from now on, with
+    itself; None, as before the first call: on as many as torch uses in it."""
     _here.threads = count
 
 
 def threads_here() -> int | None:
     """What `use_threads` was told in this thread."""
     return _here.threads
+
+
+@contextmanager
+def kernel_threads(count: int) -> Iterator[None]:
+    """What the calling thread asks of the kernels meanwhile is computed on so many threads."""
+    before = threads_here()
+    use_threads(count)
+    try:
+        yield
+    finally:
+        use_threads(before)
 
 
 def status() -> Status:

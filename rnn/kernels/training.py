@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 from rnn.cells import CellState, CellWeights
 from rnn.config import GATES_PER_CELL, MINIMAL_CELLS, CellName
 from rnn.kernels import library
-from rnn.kernels.library import CELL_NUMBERS, PRECISION_NUMBERS, Library
+from rnn.kernels.library import CELL_NUMBERS, PRECISION_NUMBERS, Library, threads_here
 
 TrainingPrecision = Literal["float32", "bfloat16"]
 
@@ -43,7 +43,8 @@ def recurrence(
     """Outputs [B, T, H] at every timestep, and the state after each row's last one.
 
     Gradients flow to the inputs, the weights and the state. All tensors are float32, on the CPU;
-    it takes as many threads as torch would in the calling thread. A graph can be walked back once.
+    it takes as many threads as torch would in the calling thread, or as that chose
+    (`library.use_threads`). A graph can be walked back once.
 
     Args:
         x_btd: [B, T, D], rows padded at the end; padding is not read.
@@ -179,7 +180,7 @@ class _Call:
         """A training function of native/kernels.h; the tensors are those that it names."""
         sizes_t = self.packing.batch_sizes_t
         getattr(self.kernels.functions, name)(
-            self.kernels.pool(torch.get_num_threads()),
+            self.kernels.pool(threads_here() or torch.get_num_threads()),
             CELL_NUMBERS[self.cell],
             PRECISION_NUMBERS[self.precision],
             len(sizes_t),

@@ -5,11 +5,7 @@ passes on answers, and burn theirs meanwhile.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
-
-from rnn.kernels import library
 
 CROWD: Final = 8  # texts that are generated together
 
@@ -17,14 +13,3 @@ CROWD: Final = 8  # texts that are generated together
 def threads_beside(threads: int) -> int:
     """Of so many, those that leave a core to others."""
     return max(1, min(threads, len(os.sched_getaffinity(0)) - 1))
-
-
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """What this thread asks of the kernels meanwhile is computed on so many."""
-    before = library.threads_here()
-    library.use_threads(count)
-    try:
-        yield
-    finally:
-        library.use_threads(before)

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Sampler, make_sampler
+from rnn.kernels.library import kernel_threads
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
 from service.inference.beams import Beams
-from service.inference.crowd import CROWD, kernel_threads
+from service.inference.crowd import CROWD
 from service.inference.generation import Generation
 from service.inference.prefix_cache import Prefix, PrefixCache, Snapshot, prefixes
 from service.inference.requests import PromptRead

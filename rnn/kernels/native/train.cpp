@@ -1,10 +1,11 @@
 // The recurrences of whole batches, forwards and back. What torch does well, the large products of the
 // inputs and of the weights' gradients, is left to it.
 //
-// A thread has some units for the whole call, and of every timestep it computes these units for all
-// rows; it packs their weights, and its caches keep them. The threads meet once a timestep, because
-// a product reads all units of the state before. Sums are taken in the same order whoever takes
-// them, so results do not depend on the number of threads.
+// Where a core's cache holds the recurrent weights, a thread has some rows for the whole call, and the
+// threads need not meet. Otherwise it has some units, whose weights its caches keep, and of every
+// timestep it computes these units for all rows; then the threads meet once a timestep, because a
+// product reads all units of the state before. Sums are taken in the same order whoever takes them,
+// so results do not depend on the number of threads.
 #include <new>
 #include <vector>
 
@@ -53,6 +54,17 @@ bool valid_arrays(const Arguments& a, bool back) {
            (!cell.separate_new || a.new_bias_gradient);
 }
 
+// So many bytes of recurrent weights a core's cache is trusted to hold beside what is computed.
+constexpr size_t KEPT_BYTES = 64 << 10;
+// Rows that one thread has together; the bias gradient is summed over them, then over the groups.
+constexpr int GROUP_ROWS = 4;
+
+// What a thread computes: all gates of these panels' units, for these rows.
+struct Mine {
+    Share panels;
+    int first_row, last_row;
+};
+
 // Rows and panels of one product: one pass over the weights.
 struct Tile {
     int first_row, rows, first_panel, panels;
@@ -89,16 +101,16 @@ size_t copied_bytes(int inputs, size_t stride) {
     return sizeof(T) < 4 && (inputs | stride) & 1 ? prepared_bytes(RK_BFLOAT16, inputs) : 0;
 }
 
-// Rows of `inputs` numbers, `stride` apart, as a product reads them.
+// Rows first to last of `inputs` numbers, `stride` apart, as a product reads them.
 template <class T>
-void read_rows(const T* data, size_t stride, int inputs, int count, Buffer<char>& copies,
+void read_rows(const T* data, size_t stride, int inputs, int first, int last, Buffer<char>& copies,
                std::vector<Row>& rows) {
     const size_t copied = copied_bytes<T>(inputs, stride);
-    for (int row = 0; row < count; row++, data += stride) {
-        rows[row] = {data, 1};
+    for (int row = first; row < last; row++) {
+        rows[row] = {data + row * stride, 1};
         if (!copied) continue;
         char* copy = copies.data() + row * copied;  // zeros where nothing is copied to
-        memcpy(copy, data, inputs * sizeof(T));
+        memcpy(copy, data + row * stride, inputs * sizeof(T));
         rows[row].data = copy;
     }
 }
@@ -124,14 +136,17 @@ class Pass : Arguments {
     };
 
     void forward(int thread, int threads);
-    void feed(const Place&, int first_row, int last_row, Part units, const float* hidden) const;
+    void feed(const Place&, Part, const float* hidden) const;
     void forward_products(const TrainingStep<T>&, const Row* rows, Part, Share panels) const;
     void backward(int thread, int threads);
-    void backward_products(const Place&, Own&, Share panels) const;
+    void backward_products(const Place&, Own&, const Mine&) const;
+    void sum_bias_gradients(Share panels);
 
+    void share_rows();
+    Mine share(int thread, int threads) const;
     const TrainingPasses<T>& cell_passes() const;
     Part part(int first_panel, int last_panel) const;
-    bool choose_rows(const Place&, bool beginning, Part&) const;
+    bool choose_rows(const Place&, bool beginning, int first_row, int last_row, Part&) const;
     TrainingStep<T> step(const Place&, bool beginning);
 
     const Cell& family_;
@@ -139,10 +154,14 @@ class Pass : Arguments {
     const size_t H_, G_;  // numbers in a row of states, of gates
     const PanelShape shape_;
     int threads_ = 1;
+    bool by_rows_ = false;
+    int group_rows_, groups_ = 1;  // groups: of all rows, so many in each
+    std::vector<int> first_groups_;  // by rows: of each thread, and the end
     std::vector<Place> places_;  // in the order of reading
     std::vector<Own> own_;
     Matrix matrix_, new_matrix_;  // forwards the recurrent one, back its transpose, the GRU's in two
-    Buffer<float> bias_sums_, step_sums_;
+    size_t sums_ = 0;  // numbers in a set of bias sums
+    Buffer<float> bias_sums_, step_sums_;  // a set for each group; for each thread that has rows
 };
 
 template <class T>
@@ -163,9 +182,14 @@ Pass<T>::Pass(const Arguments& arguments, bool back)
         places_.push_back({starts[t], rows, continuing, i ? starts[before] : 0});
     }
     const int rows = (int)batch_sizes[0], panels = shape_.count(hidden_size);
-    double work = (double)starts.back() * G_;
-    work = family_.recurrent ? work * H_ / steps : work * 32;
-    threads_ = worth_threads(work, pool->threads() < panels ? pool->threads() : panels);
+    by_rows_ = family_.recurrent && rows >= 2 * GROUP_ROWS && H_ * G_ * sizeof(T) <= KEPT_BYTES;
+    group_rows_ = by_rows_ ? GROUP_ROWS : rows;
+    groups_ = (rows + group_rows_ - 1) / group_rows_;
+    double work = (double)starts.back() * G_ * (family_.recurrent ? H_ : 32);
+    if (family_.recurrent && !by_rows_) work /= steps;
+    const int parts = by_rows_ ? groups_ : panels;
+    threads_ = worth_threads(work, pool->threads() < parts ? pool->threads() : parts);
+    if (by_rows_) share_rows();
     const int inputs = !back ? hidden_size : (int)(family_.separate_new ? G_ - H_ : G_);
     for (int thread = 0; family_.recurrent && thread < threads_; thread++) {
         Own own;
@@ -180,9 +204,38 @@ Pass<T>::Pass(const Arguments& arguments, bool back)
     if (!back) return;
     if (family_.separate_new)
         new_matrix_ = Matrix::reserve(precision, shape_, hidden_size, hidden_size);
-    const size_t sums = (size_t)panels * shape_.units() * BIAS_SUMS;
-    bias_sums_ = Buffer<float>(sums);
-    step_sums_ = Buffer<float>(sums);
+    sums_ = (size_t)panels * shape_.units() * BIAS_SUMS;
+    bias_sums_ = Buffer<float>(groups_ * sums_);
+    step_sums_ = Buffer<float>((by_rows_ ? threads_ : 1) * sums_);
+}
+
+// Gives each thread groups of rows that have about as many timesteps together.
+template <class T>
+void Pass<T>::share_rows() {
+    std::vector<int64_t> before(1);  // timesteps of all groups before each one
+    for (int group = 0; group < groups_; group++) {
+        int64_t timesteps = 0;
+        for (const Place& place : places_) {
+            int64_t rows = place.rows - group * group_rows_;
+            timesteps += rows < 0 ? 0 : rows < group_rows_ ? rows : group_rows_;
+        }
+        before.push_back(before.back() + timesteps);
+    }
+    first_groups_.push_back(0);
+    for (int thread = 1, group = 0; thread < threads_; thread++) {
+        while (group < groups_ && before[group] * threads_ < before[groups_] * thread) group++;
+        first_groups_.push_back(group);
+    }
+    first_groups_.push_back(groups_);
+}
+
+template <class T>
+Mine Pass<T>::share(int thread, int threads) const {
+    const int panels = shape_.count(hidden_size);
+    if (!by_rows_) return {Share(panels, thread, threads), 0, (int)batch_sizes[0]};
+    const int last_row = first_groups_[thread + 1] * group_rows_, rows = (int)batch_sizes[0];
+    return {Share(panels, 0, 1), first_groups_[thread] * group_rows_,
+            last_row < rows ? last_row : rows};
 }
 
 template <class T>
@@ -210,11 +263,14 @@ Part Pass<T>::part(int first_panel, int last_panel) const {
     return {0, 0, first_panel * shape_.units(), last < hidden_size ? last : hidden_size};
 }
 
-// The rows that begin at this timestep, or those that go on; whether there are any.
+// Of the given rows those that begin at this timestep, or those that go on; whether there are any.
 template <class T>
-bool Pass<T>::choose_rows(const Place& place, bool beginning, Part& part) const {
-    part.first_row = beginning ? place.continuing : 0;
-    part.last_row = beginning ? place.rows : place.continuing;
+bool Pass<T>::choose_rows(const Place& place, bool beginning, int first_row, int last_row,
+                          Part& part) const {
+    const int first = beginning ? place.continuing : 0;
+    const int last = beginning ? place.rows : place.continuing;
+    part.first_row = first > first_row ? first : first_row;
+    part.last_row = last < last_row ? last : last_row;
     return part.first_row < part.last_row;
 }
 
@@ -235,7 +291,6 @@ TrainingStep<T> Pass<T>::step(const Place& place, bool beginning) {
         s.hidden_gradient = hidden_gradient + place.start * H_;
         s.hidden_carry = hidden_carry;
         s.memory_carry = cell_carry;
-        s.bias_sums = step_sums_.data();
     }
     return s;
 }
@@ -244,40 +299,45 @@ TrainingStep<T> Pass<T>::step(const Place& place, bool beginning) {
 
 template <class T>
 void Pass<T>::forward(int thread, int threads) {
-    Share panels(shape_.count(hidden_size), thread, threads);
-    Part mine = part(panels.first, panels.last);
+    const Mine mine = share(thread, threads);
+    Part chosen = part(mine.panels.first, mine.panels.last);
+    auto choose = [&](const Place& place, bool beginning) {
+        return choose_rows(place, beginning, mine.first_row, mine.last_row, chosen);
+    };
     if (!family_.recurrent) {
         for (const Place& place : places_)
             for (bool beginning : {false, true})
-                if (choose_rows(place, beginning, mine))
-                    cell_passes().forward(step(place, beginning), mine, nullptr);
+                if (choose(place, beginning))
+                    cell_passes().forward(step(place, beginning), chosen, nullptr);
         return;
     }
     Own& own = own_[thread];
-    matrix_.pack(panels.first, panels.last, recurrent_weight, H_, 1);
-    for (const Place& place : places_) feed(place, place.continuing, place.rows, mine, hidden_start);
+    Share packed(shape_.count(hidden_size), thread, threads);
+    matrix_.pack(packed.first, packed.last, recurrent_weight, H_, 1);
+    for (const Place& place : places_)
+        if (choose(place, true)) feed(place, chosen, hidden_start);
     pool->barrier(threads);
     for (size_t i = 0; i < places_.size(); i++) {
         const Place& place = places_[i];
+        const int last_row = place.rows < mine.last_row ? place.rows : mine.last_row;
         read_rows(static_cast<const T*>(recurrent_input) + place.start * H_, H_, hidden_size,
-                  place.rows, own.copies, own.rows);
+                  mine.first_row, last_row, own.copies, own.rows);
         for (bool beginning : {false, true})
-            if (choose_rows(place, beginning, mine))
-                forward_products(step(place, beginning), own.rows.data(), mine, panels);
+            if (choose(place, beginning))
+                forward_products(step(place, beginning), own.rows.data(), chosen, mine.panels);
         if (i + 1 == places_.size()) return;
-        feed(places_[i + 1], 0, places_[i + 1].continuing, mine, hidden + place.start * H_);
-        pool->barrier(threads);
+        if (choose(places_[i + 1], false)) feed(places_[i + 1], chosen, hidden + place.start * H_);
+        if (!by_rows_) pool->barrier(threads);
     }
 }
 
 // What a timestep's recurrent product reads, for some rows and units.
 template <class T>
-void Pass<T>::feed(const Place& place, int first_row, int last_row, Part units,
-                   const float* from) const {
-    for (int row = first_row; row < last_row; row++) {
+void Pass<T>::feed(const Place& place, Part fed, const float* from) const {
+    for (int row = fed.first_row; row < fed.last_row; row++) {
         T* to = static_cast<T*>(recurrent_input) + (place.start + row) * H_;
-        for (int unit = units.first_unit; unit < units.last_unit; unit += W) {
-            int n = lanes(unit, units.last_unit);
+        for (int unit = fed.first_unit; unit < fed.last_unit; unit += W) {
+            int n = lanes(unit, fed.last_unit);
             vf value = load(from + row * H_ + unit, n);
             if (hidden_mask) value *= load(hidden_mask + row * H_ + unit, n);
             store(to + unit, value, n);
@@ -286,10 +346,10 @@ void Pass<T>::feed(const Place& place, int first_row, int last_row, Part units,
 }
 
 template <class T>
-void Pass<T>::forward_products(const TrainingStep<T>& s, const Row* rows, Part mine,
+void Pass<T>::forward_products(const TrainingStep<T>& s, const Row* rows, Part chosen,
                                Share panels) const {
     const int gates_of_unit = shape_.gates, vectors = shape_.vectors();
-    for_tiles(mine.first_row, mine.last_row, panels, [&](Tile tile) {
+    for_tiles(chosen.first_row, chosen.last_row, panels, [&](Tile tile) {
         float sums[MOST_SUMS];
         const int last_row = tile.first_row + tile.rows, last_panel = tile.first_panel + tile.panels;
         float* out = sums;
@@ -321,45 +381,66 @@ void Pass<T>::forward_products(const TrainingStep<T>& s, const Row* rows, Part m
 
 template <class T>
 void Pass<T>::backward(int thread, int threads) {
-    Share panels(shape_.count(hidden_size), thread, threads);
-    Part mine = part(panels.first, panels.last);
+    const Mine mine = share(thread, threads);
+    Part chosen = part(mine.panels.first, mine.panels.last);
     Own* own = family_.recurrent ? &own_[thread] : nullptr;
-    if (own) matrix_.pack(panels.first, panels.last, recurrent_weight, 1, H_);
+    const Share packed(shape_.count(hidden_size), thread, threads);
+    if (own) matrix_.pack(packed.first, packed.last, recurrent_weight, 1, H_);
     if (family_.separate_new)
-        new_matrix_.pack(panels.first, panels.last, recurrent_weight + (G_ - H_) * H_, 1, H_);
-    const size_t first_sum = (size_t)mine.first_unit * BIAS_SUMS;
-    const size_t last_sum = (size_t)panels.last * shape_.units() * BIAS_SUMS;
+        new_matrix_.pack(packed.first, packed.last, recurrent_weight + (G_ - H_) * H_, 1, H_);
+    if (by_rows_) pool->barrier(threads);
+    const size_t first_sum = (size_t)chosen.first_unit * BIAS_SUMS;
+    const size_t last_sum = (size_t)mine.panels.last * shape_.units() * BIAS_SUMS;
+    float* step_sums = step_sums_.data() + (by_rows_ ? thread * sums_ : 0);
     for (size_t i = places_.size(); i-- > 0;) {
         const Place& place = places_[i];
-        for (bool beginning : {false, true})
-            if (choose_rows(place, beginning, mine))
-                cell_passes().backward(step(place, beginning), mine);
-        for (size_t sum = first_sum; sum < last_sum; sum += W) {
-            add(&bias_sums_[sum], load(&step_sums_[sum]));
-            store(&step_sums_[sum], vf{});
+        for (int row = mine.first_row; row < mine.last_row && row < place.rows; row += group_rows_) {
+            for (bool beginning : {false, true}) {
+                if (!choose_rows(place, beginning, row, row + group_rows_, chosen)) continue;
+                TrainingStep<T> s = step(place, beginning);
+                s.bias_sums = step_sums;
+                cell_passes().backward(s, chosen);
+            }
+            float* sums = bias_sums_.data() + row / group_rows_ * sums_;
+            for (size_t sum = first_sum; sum < last_sum; sum += W) {
+                add(sums + sum, load(step_sums + sum));
+                store(step_sums + sum, vf{});
+            }
         }
         if (!own) continue;
-        pool->barrier(threads);
-        backward_products(place, *own, panels);
+        if (!by_rows_) pool->barrier(threads);
+        backward_products(place, *own, mine);
     }
-    for (int unit = mine.first_unit; unit < mine.last_unit; unit++) {
+    if (by_rows_) pool->barrier(threads);
+    sum_bias_gradients(by_rows_ ? packed : mine.panels);
+}
+
+template <class T>
+void Pass<T>::sum_bias_gradients(Share panels) {
+    const Part units = part(panels.first, panels.last);
+    for (int unit = units.first_unit; unit < units.last_unit; unit++) {
         const float* sums = &bias_sums_[(size_t)(unit / W) * BIAS_SUMS * W + unit % W];
+        float found[BIAS_SUMS] = {};
+        for (int group = 0; group < groups_; group++, sums += sums_)
+            for (int i = 0; i < BIAS_SUMS; i++) found[i] += sums[i * W];
         for (int gate = 0; gate < family_.shape.gates; gate++)
-            bias_gradient[gate * H_ + unit] = sums[gate * W];
-        if (family_.separate_new) new_bias_gradient[unit] = sums[family_.shape.gates * W];
+            bias_gradient[gate * H_ + unit] = found[gate];
+        if (family_.separate_new) new_bias_gradient[unit] = found[family_.shape.gates];
     }
 }
 
 // Adds to the gradient of the state before what comes through the recurrent product.
 template <class T>
-void Pass<T>::backward_products(const Place& place, Own& own, Share panels) const {
-    read_rows(static_cast<const T*>(gates) + place.start * G_, G_, matrix_.inputs(), place.rows,
-              own.copies, own.rows);
+void Pass<T>::backward_products(const Place& place, Own& own, const Mine& mine) const {
+    const int last_row = place.rows < mine.last_row ? place.rows : mine.last_row;
+    if (mine.first_row >= last_row) return;
+    read_rows(static_cast<const T*>(gates) + place.start * G_, G_, matrix_.inputs(), mine.first_row,
+              last_row, own.copies, own.rows);
     if (family_.separate_new)
         read_rows(static_cast<const T*>(recurrent_new) + place.start * H_, H_, hidden_size,
-                  place.rows, own.new_copies, own.new_rows);
+                  mine.first_row, last_row, own.new_copies, own.new_rows);
     const int vectors = shape_.vectors();
-    for_tiles(0, place.rows, panels, [&](Tile tile) {
+    for_tiles(mine.first_row, last_row, mine.panels, [&](Tile tile) {
         float sums[MOST_SUMS];
         const size_t used = (size_t)tile.rows * tile.panels * vectors * W;
         for (size_t i = 0; i < used; i += W) store(sums + i, vf{});

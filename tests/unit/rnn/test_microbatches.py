@@ -197,7 +197,7 @@ NO_LOSS = PartLoss(torch.zeros(()), 0)
 
 
 def test_rows_are_cut_evenly() -> None:
-    batch = Batch(7, lambda _: NO_LOSS, lambda _: WHOLE)
+    batch = Batch(7, lambda _: NO_LOSS, lambda _: WHOLE, timesteps=0)
     assert batch.parts(1) == [slice(0, 7)]
     assert batch.parts(3) == [slice(0, 2), slice(2, 4), slice(4, 7)]
     assert batch.parts(9) == [slice(row, row + 1) for row in range(7)]

@@ -316,12 +316,13 @@ def test_rows_and_parts_come_together(cell: CellName) -> None:
 @every_cell
 @either_precision
 @either_way
+@pytest.mark.parametrize("hidden", [61, 131])  # a thread has some rows; mostly some units
 def test_threads_and_runs_make_no_difference(
-    cell: CellName, precision: TrainingPrecision, backwards: bool
+    cell: CellName, precision: TrainingPrecision, backwards: bool, hidden: int
 ) -> None:
     """To the bit; torch's own products of the weights' gradients are the same in effect."""
     lengths = (9, 9, 3, 8, 9, 1, 9, 9, 9, 2, 9, 9)
-    example = Example(Case(cell, lengths, hidden=131, backwards=backwards))
+    example = Example(Case(cell, lengths, hidden=hidden, backwards=backwards))
     with threads(1):
         alone = example.with_kernels(precision)
         torch.testing.assert_close(example.with_kernels(precision), alone, rtol=0, atol=0)
