@@ -217,9 +217,10 @@ def render(results: list[Result]) -> str:
             "# Which cell remembers how far",
             "Made by `python -m benchmarks.quality.memory`, one seed. Bold: solved, that is, as "
             "good as the number in the head, and of copied symbols 99 % recalled. In brackets "
-            "optimizer steps and seconds of one thread, until it was solved or given up; a length "
-            "says how far the sequences had grown where they began short. Nothing was tuned for a "
-            "cell but what is listed below the table.",
+            "optimizer steps and seconds of one thread, until it was solved or given up: after all "
+            "steps of the recipe, or sooner when its time was up, which was not the same for all. "
+            "A length says how far the sequences had grown where they began short. Nothing was "
+            "tuned for a cell but what is listed below the table.",
             "\n".join(lines),
             "\n".join(recipes),
             "\n".join(places),

@@ -27,15 +27,21 @@ def render(kept: Kept) -> str:
         "# Model quality",
         "Made by `python -m benchmarks.quality`, row by row with `--keep`. Each row is a job "
         "submitted over HTTP with task, data set, preset, seed and minutes alone, and with what "
-        "is listed below the table; nothing is chosen on a test part. Median of the seeds, which "
-        "are all shown in their order. Minutes: from submission to end, the median, and in "
-        "brackets what the job was allowed.",
+        "is listed below the table; nothing is chosen on a test part but where a row says so. "
+        "Median of the seeds, which are all shown in their order. Minutes: from submission to end, "
+        "the median, and in brackets what the training was allowed: the figures at the end of a "
+        "job, such as cache and dynamic evaluation, come on top. "
+        + _devices({device for _, _, device in groups}),
         "\n".join(lines),
         _naive(kept),
         _choices([name for name, _, _ in groups]),
         "\n".join(f"- {_letter(n)}: {_shown(place)}" for n, place in enumerate(places)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _devices(found: set[str]) -> str:
+    return "" if "cuda" in found else "Nothing was run on a GPU."
 
 
 def _lines(

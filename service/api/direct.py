@@ -5,6 +5,7 @@ a route does. A route marked `@direct` is declared as every other one, and `Stri
 same checks of its requests in the same order; only how it is found and called is shorter.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from inspect import signature
@@ -13,7 +14,7 @@ from typing import Any, TypeGuard, TypeVar
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +24,8 @@ Body = TypeVar("Body", bound=BaseModel)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _GIVEN = frozenset({"body", "subject", "services", "request"})
+# Answers that take less are not worth a look whether the client is still there.
+_WATCHED_AFTER_SECONDS = 0.05
 _MISSING = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
 
 
@@ -68,10 +71,42 @@ def caller(route: APIRoute) -> Handler:
             "request": request,
             **request.path_params,
         }
-        response: Response = await endpoint(**{name: given[name] for name in parameters})
-        return response
+        return await _unless_gone(request, endpoint(**{name: given[name] for name in parameters}))
 
     return call
+
+
+async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """Awaits an answer to a request whose body was read; a client that hangs up cancels it, so that
+    nothing is computed for nobody. Raises ClientDisconnect then."""
+    answering, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert answering is not None
+    watching: asyncio.Task[None] | None = None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        answering.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    timer = loop.call_later(_WATCHED_AFTER_SECONDS, begin)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        answering.uncancel()
+        raise ClientDisconnect from None
+    finally:
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 class Direct:

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from msgspec.json import encode as to_json
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
 from rnn.config import MAX_SEED
@@ -73,7 +72,7 @@ async def generate(
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-    answer = await _unless_gone(request, _collect(events, wanted.n, model))
+    answer = await _collect(events, wanted.n, model)
     _count(services, subject, answer.usage)
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
@@ -242,25 +241,3 @@ async def _error_event(request: Request, error: Exception) -> bytes:
 
 def _sse(name: bytes, data: dict[str, Any]) -> bytes:
     return b"event: " + name + b"\ndata: " + to_json(data) + b"\n\n"
-
-
-async def _unless_gone(
-    request: Request, answer: Coroutine[None, None, GenerationAnswer]
-) -> GenerationAnswer:
-    """Awaits an answer; a client that hangs up cancels it, so that its rows are free at once."""
-    working = asyncio.create_task(answer)
-    watching = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return await working
-    finally:
-        working.cancel()
-        watching.cancel()
-
-
-async def _gone(request: Request) -> None:
-    """Returns when the client has hung up; its body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -121,7 +121,7 @@ def move_alias(
     name: str, alias: Alias, body: AliasMove, subject: Writer, services: ServicesDep
 ) -> ModelView:
     """Points an alias at a version that is in memory by then; requests that name it see it at
-    once."""
+    once. 503 where it cannot be loaded: the alias stays where it is."""
     with services.database.transaction() as db:
         model = store.get_model(db, subject.workspace_id, name)
         target = store.get_version(db, model, body.version)
@@ -146,7 +146,7 @@ def remove_alias(name: str, alias: Alias, subject: Writer, services: ServicesDep
 def roll_back(
     name: str, subject: Writer, services: ServicesDep, once: OnceDep, body: Rollback | None = None
 ) -> ModelView:
-    """Takes back the last move of an alias, `production` if none is named."""
+    """Takes back the last move of an alias, `production` if none is named, as `PUT` moves one."""
     alias = (body or Rollback()).alias
     with services.database.transaction() as db:
         target = store.earlier_version(db, subject.workspace_id, name, alias)
@@ -184,15 +184,18 @@ def list_deployments(
 
 
 def _load(services: Services, version: ModelVersion) -> None:
-    """Waits until the engines of all API processes have it; that of this one in any case."""
+    """Waits until the engines of all API processes have it, that of this one in any case.
+
+    Raises OverloadedError or UnavailableError where that one cannot load it.
+    """
+    folder = services.artifacts.absolute(version.artifact_path)
+    from_thread.run(services.engine.load, Network(folder, version.artifact_sha256))
 
     def announce(number: str) -> None:
         with services.database.transaction() as db:
             store.announce(db, version.artifact_path, version.artifact_sha256, number)
 
     roll_out(services.settings.database_url.get_secret_value(), announce)
-    folder = services.artifacts.absolute(version.artifact_path)
-    from_thread.run(services.engine.warm, Network(folder, version.artifact_sha256))
 
 
 def _version(

@@ -1,13 +1,16 @@
 """What the prediction routes share: the version behind a reference, kept and warmed by news."""
 
 import asyncio
+import logging
 from typing import Any
 
 from service.api.deps import Services
 from service.auth.subjects import Subject
-from service.errors import ModelTaskMismatchError
+from service.errors import ModelTaskMismatchError, OverloadedError, UnavailableError
 from service.inference.requests import Network, ServedVersion
 from service.registry.rollout import tell_loaded
+
+log = logging.getLogger(__name__)
 
 
 async def find_version(services: Services, subject: Subject, reference: str) -> ServedVersion:
@@ -33,7 +36,10 @@ def follow_model_news(services: Services) -> None:
     warming: set[asyncio.Task[None]] = set()
 
     async def warm(network: Network, number: str | None) -> None:
-        await services.engine.warm(network)
+        try:
+            await services.engine.load(network)
+        except (OverloadedError, UnavailableError) as error:
+            log.warning("cannot load %s: %s", network.folder, error)
         if number is not None:
             await asyncio.to_thread(tell_loaded, services.database, number)
 

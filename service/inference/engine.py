@@ -193,12 +193,12 @@ class Engine:
             with suppress(asyncio.CancelledError):
                 await self._keeping
 
-    async def warm(self, network: Network) -> None:
-        """Loads a network before anybody asks for it. Never raises: it is a kindness."""
-        try:
-            await self._ask(lambda number: Warm(number, network))
-        except (OverloadedError, UnavailableError) as error:
-            log.warning("cannot warm %s: %s", network.folder, error)
+    async def load(self, network: Network) -> None:
+        """Loads a network before anybody asks for it.
+
+        Raises OverloadedError or UnavailableError where it cannot be loaded, or not now.
+        """
+        await self._ask(lambda number: Warm(number, network))
 
     def replaced(self, sha256: str) -> None:
         """Another version took the place of this one: it is dropped when its last request ends."""

@@ -1,5 +1,6 @@
 """A version is in the memory of every API process before an alias moves to it."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +15,15 @@ from rnn.checkpoint import manifest_sha256
 from service.artifacts.store import ArtifactStore
 from service.db.engine import Database
 from service.db.notifications import connection_string
+from service.db.tables import Workspace
 from service.inference import loaded
 from service.inference.requests import Device
 from service.registry import rollout
 from service.registry.rollout import roll_out
 from service.registry.store import announce
 from service.settings import Settings
-from tests.api.conftest import MakeApp
-from tests.serving import GENERATION
+from tests.api.conftest import MakeApp, problem
+from tests.serving import GENERATION, publish
 
 Announce = Callable[[str], None]
 
@@ -120,6 +122,31 @@ def test_a_network_that_cannot_be_loaded_holds_up_nothing(
     roll_out(settings.database_url.get_secret_value(), missing)
     assert not [text for text in caplog.messages if "in time" in text]
     assert [client.get("/ready").status_code for client in clients] == [200, 200]
+
+
+def test_an_alias_stays_where_the_version_cannot_be_loaded(
+    clients: list[TestClient],
+    database: Database,
+    settings: Settings,
+    workspace: Workspace,
+    headers: dict[str, str],
+    trained: Mapping[str, Path],
+    tmp_path: Path,
+) -> None:
+    broken = shutil.copytree(trained[GENERATION], tmp_path / "broken")
+    manifest = broken / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b"\n")  # else it would be the whole one's by name
+    (broken / "tensors.safetensors").write_bytes(b"cut off")
+    artifacts = ArtifactStore(settings.artifact_dir)
+    for folder in (broken, trained[GENERATION]):
+        publish(database, artifacts, workspace.id, "verses", GENERATION, folder)
+    model, client = "/api/v1/models/verses", clients[0]
+    moved = client.put(f"{model}/aliases/production", json={"version": 1}, headers=headers)
+    back = client.post(f"{model}/rollback", headers=headers)
+    for refused in (moved, back):
+        assert (refused.status_code, problem(refused)) == (503, "unavailable")
+        assert "cannot be loaded" in refused.json()["detail"]
+    assert client.get(model, headers=headers).json()["aliases"] == {"production": 2}
 
 
 def test_nobody_is_waited_for_where_nobody_listens(

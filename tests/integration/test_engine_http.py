@@ -22,6 +22,8 @@ from service.artifacts.store import ArtifactStore
 from service.auth.store import create_key, ensure_workspace
 from service.auth.subjects import ALL_SCOPES
 from service.db.engine import Database
+from service.inference import live_texts
+from service.inference.batcher import Batcher
 from service.inference.decode import Decoder
 from service.settings import Settings
 from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
@@ -116,6 +118,45 @@ def test_a_client_that_hangs_up_before_the_answer_frees_its_rows(
             httpx.post(f"{url}/generations", json=LONG, headers=headers(key), timeout=0.5)
         assert until(lambda: engine.decode_rows == 0) < 1
         assert engine._in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sentiment", {"model": "reviews", "texts": ["good"] * 6_400}),
+        ("/forecasts", {"model": "demand", "series": [[1.0, 2.0, 3.0]] * 6_400}),
+        ("/sessions/{}/steps", {"text": "the ", "max_new_tokens": 8_000}),
+    ],
+)
+def test_nothing_is_computed_for_a_client_that_has_left(
+    settings: Settings, key: str, path: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred batches of rows, or five hundred pieces of a text, that take 0.1 s each."""
+    turn, go_on = Batcher.turn, live_texts._Drawn.go_on
+
+    def slow_turn(self: Batcher[Any]) -> Any:
+        time.sleep(0.1)
+        return turn(self)
+
+    def slow_piece(self: live_texts._Drawn, tokens: int) -> None:
+        time.sleep(0.1)
+        go_on(self, tokens)
+
+    monkeypatch.setattr(Batcher, "turn", slow_turn)
+    monkeypatch.setattr(live_texts._Drawn, "go_on", slow_piece)
+    with (
+        serving(settings) as (url, app),
+        httpx.Client(headers=headers(key), timeout=30) as client,
+    ):
+        created = client.post(f"{url}/sessions", json={"model": "verses"}).json()["id"]
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"{url}{path.format(created)}", json=body, timeout=1)
+        assert until(lambda: app.state.services.engine._in_flight == 0) < 1
+        assert client.get(f"{url}/sessions/{created}").json()["seq"] == 0
+        body = {"model": "reviews", "text": "good"}
+        began = time.monotonic()
+        client.post(f"{url}/sentiment", json=body).raise_for_status()
+        assert time.monotonic() - began < 2  # the engine has dropped it, too
 
 
 @pytest.mark.usefixtures("slow_steps")

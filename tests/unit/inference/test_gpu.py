@@ -190,7 +190,7 @@ def test_all_numbers_of_rows_are_captured_before_the_first_request(
     verses = versions[GENERATION]
 
     async def scenario(engine: Engine) -> tuple[int, int]:
-        await engine.warm(verses.network)
+        await engine.load(verses.network)
         warm, size_bytes = len(captured), engine.held.size_bytes
         requests = [GenerationRequest("the", 3 + row, temperature=0) for row in range(7)]
         await asyncio.gather(*(collect(engine, verses, each) for each in requests))
@@ -226,7 +226,7 @@ def test_an_unloaded_network_gives_its_memory_back(
     verses = versions[GENERATION]
 
     async def scenario(engine: Engine) -> None:
-        await engine.warm(verses.network)
+        await engine.load(verses.network)
         assert not given_back
         engine.replaced(verses.sha256)
         await until(lambda: engine.held.networks == 0)
@@ -237,7 +237,7 @@ def test_an_unloaded_network_gives_its_memory_back(
     monkeypatch.setattr(device, "give_back", lambda: given_back.append(True))
 
     async def on_the_cpu(engine: Engine) -> None:
-        await engine.warm(verses.network)
+        await engine.load(verses.network)
         engine.replaced(verses.sha256)
         await until(lambda: engine.held.networks == 0)
 
@@ -272,7 +272,7 @@ def test_only_a_lost_gpu_ends_the_engine(
     reviews = versions[CLASSIFICATION]
 
     async def scenario(engine: Engine) -> None:
-        await engine.warm(reviews.network)
+        await engine.load(reviews.network)
         broken.append("CUDA error: an illegal memory access was encountered")
         with pytest.raises(EngineError, match="illegal memory access"):
             await engine.classify(reviews, ["bad"])
