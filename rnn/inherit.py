@@ -28,7 +28,9 @@ BASE_TASKS: dict[TaskName, tuple[TaskName, ...]] = {
 
 # They act while training only: each training may choose them anew.
 _RECURRENT_DROPOUTS = frozenset({"recurrent_dropout", "weight_dropout", "zoneout"})
-_DROPOUTS = frozenset({"dropout", "embedding_dropout", "input_dropout", "output_dropout"})
+_DROPOUTS = frozenset(
+    {"dropout", "embedding_dropout", "input_dropout", "output_dropout", "locked_dropout"}
+)
 # What of the data the weights are for; columns and held-out parts may be others.
 _READ: dict[TaskName, tuple[str, ...]] = {
     "time-series-forecasting": (

@@ -86,9 +86,10 @@ class RecurrentStack(nn.Module):
         self.native = plain and layer.native
         if output_dropout is None:
             output_dropout = config.output_dropout
-        self.input_dropout = Dropout(config.input_dropout, randomness.dropout, locked=True)
-        self.dropout = Dropout(config.dropout, randomness.dropout, locked=True)
-        self.output_dropout = Dropout(output_dropout, randomness.dropout, locked=True)
+        self.input_dropout, self.dropout, self.output_dropout = (
+            Dropout(rate, randomness.dropout, locked=config.locked_dropout)
+            for rate in (config.input_dropout, config.dropout, output_dropout)
+        )
         self.keeps_outputs = False
         self.outputs: StackOutputs | None = None
 

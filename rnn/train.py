@@ -23,7 +23,6 @@ from rnn.determinism import Randomness, use_reproducible_kernels, uses_bfloat16
 from rnn.diagnostics import LookTimes, layer_weights, look
 from rnn.errors import DivergedError, MemoryShortError
 from rnn.events import (
-    Alert,
     BatchDivided,
     CheckpointDue,
     Control,
@@ -72,7 +71,8 @@ def train(
 
     A batch whose loss or gradient is not finite makes no update: the training goes back to the last
     good state (that of the last evaluation, or the start), halves its rate for good and goes on
-    with the batch after that one, `max_rollbacks` times at most.
+    with the batch after that one, `max_rollbacks` times at most. Then it fails, and the last good
+    state is its last checkpoint.
 
     A batch for which the memory is not enough is taken again in twice as many parts, and so are
     those after it. Where the memory ran out in the middle of an update, which is when the optimizer
@@ -124,13 +124,16 @@ def train(
 
     reason: FinishReason | None = None
 
-    def go_back(failure: str) -> Alert:
+    def go_back(failure: str) -> Iterator[Event]:
         never_good = reason is not None and progress.best_value is None
         if progress.rollbacks == training.max_rollbacks or never_good:
+            if rolls_back:
+                state.go_back()
+                yield CheckpointDue(progress.step, save_checkpoint)
             raise DivergedError(f"{failure}; a smaller learning_rate may help")
         state.roll_back()
         progress.alerts = [*progress.alerts, ("diverged", None)]
-        return diverged(
+        yield diverged(
             progress.step, failure, progress.rollbacks, training.max_rollbacks, progress.rate_factor
         )
 
@@ -226,7 +229,7 @@ def train(
                     if finding.place not in told:
                         yield finding.alert(progress.step)
         else:
-            yield go_back(
+            yield from go_back(
                 f"step {progress.step}: the loss is {gradient.loss} and the gradient norm"
                 f" {gradient.norm}"
             )
@@ -244,7 +247,7 @@ def train(
                 improved = state.judge(metrics)
                 samples = () if improved is None else sample(seconds - seconds_before)
             if improved is None:
-                yield go_back(f"step {progress.step}: the held-out loss is not finite")
+                yield from go_back(f"step {progress.step}: the held-out loss is not finite")
             else:
                 yield Evaluated(progress.step, epochs_done, metrics, improved)
                 if samples:

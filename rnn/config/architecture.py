@@ -93,6 +93,11 @@ class ArchitectureConfig(Config):
     output_dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of the last layer's outputs dropped while training."
     )
+    locked_dropout: bool = Field(
+        default=True,
+        description="`dropout`, `input_dropout` and `output_dropout` drop the same units at all "
+        "timesteps of a row (variational); else others at each.",
+    )
     weight_dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of recurrent weights dropped for each batch."
     )

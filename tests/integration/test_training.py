@@ -85,6 +85,8 @@ def test_a_training_that_diverges(machine: Machine) -> None:
     assert job.error is not None
     assert job.error["type"] == "diverged"
     assert job.attempt == 1
+    assert job.checkpoint is not None  # the last good state
+    assert list(machine.artifacts.checkpoints_dir(job_id, 1).iterdir())
 
 
 def test_a_classifier_starts_from_a_language_model(machine: Machine) -> None:

@@ -66,14 +66,29 @@ def test_the_weights_go_back_to_the_last_evaluation_and_the_batches_go_on(
 
 
 def test_a_training_that_keeps_diverging_fails_after_its_rollbacks(
-    corpus: CorpusExamples, monkeypatch: pytest.MonkeyPatch
+    corpus: CorpusExamples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Its last checkpoint is the last good state, from which it can go on."""
     sabotage(monkeypatch, {3, 5, 6})
-    alerts: deque[Alert] = deque()
-    told = events(generation(max_rollbacks=2), corpus)
+    config, folder = generation(max_rollbacks=2), tmp_path / "kept"
+    alerts: list[int] = []
+
+    def heed(event: Event) -> None:
+        if isinstance(event, Alert):
+            alerts.append(event.step)
+        if isinstance(event, CheckpointDue):
+            event.save(folder)
+
     with pytest.raises(DivergedError, match="step 6: the loss is inf"):
-        alerts.extend(event for event in told if isinstance(event, Alert))
-    assert [event.step for event in alerts] == [3, 5]
+        deque(map(heed, events(config, corpus)), maxlen=0)
+    assert alerts == [3, 5]
+    kept = read(folder, "checkpoint").tensors
+    weights = [name for name in kept if name.startswith("weights:")]
+    assert weights
+    for name in weights:  # there was no evaluation yet: those of the start
+        assert torch.equal(kept[name], kept[name.replace("weights:", "best:", 1)])
+    *_, last = events(config, corpus, resume=folder)
+    assert isinstance(last, Finished)
 
 
 def test_a_held_out_loss_that_is_not_finite_goes_back_too(

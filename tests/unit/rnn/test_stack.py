@@ -273,6 +273,15 @@ def test_one_mask_drops_inputs_at_all_timesteps_of_a_row() -> None:
     torch.testing.assert_close(y_bth, training_stack()(dropped_btd)[0])
 
 
+@pytest.mark.parametrize("name", ["input_dropout", "dropout", "output_dropout"])
+def test_dropout_that_is_not_locked_drops_others_at_each_timestep(name: str) -> None:
+    stack = training_stack(**{name: 0.5}, locked_dropout=False)
+    dropped_btd = getattr(stack, name)(ones()) == 0
+    assert 0 < int(dropped_btd.sum()) < dropped_btd.numel()
+    assert not torch.equal(dropped_btd[:, 0], dropped_btd[:, 3])
+    assert not torch.equal(stack(ones())[0], training_stack(**{name: 0.5})(ones())[0])
+
+
 def test_who_builds_a_stack_can_choose_its_dropout_of_outputs() -> None:
     config = ArchitectureConfig(num_layers=1, hidden_size=16, output_dropout=0.5)
     stack = RecurrentStack(config, 16, randomness(), output_dropout=0.0)
