@@ -33,7 +33,7 @@ from rnn.config import (
     GenerationConfig,
     TaskConfig,
 )
-from rnn.config.generation import TextTokenizerName
+from rnn.config.base import TextTokenizerName
 from rnn.determinism import Randomness
 from rnn.errors import CheckpointError
 from rnn.forecasting.conformal import Conformal
@@ -69,8 +69,8 @@ class Content:
 
     @property
     def token_name(self) -> TextTokenizerName | None:
-        """The kind of token that a language model, or a classifier made of one, reads; None: a
-        classifier's own words, or no text."""
+        """The kind of token that a language model or a classifier reads; None: a classifier's own
+        words, or no text."""
         return _token_name(self.config, self.values)
 
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from rnn.config import (
-    BYTE_VOCABULARY_SIZE,
     ArchitectureConfig,
     ClassificationConfig,
     Config,
@@ -17,7 +16,7 @@ from rnn.config import (
     TaskName,
 )
 from rnn.errors import ConfigError
-from rnn.generation.resolve import USUAL_BYTES
+from rnn.sizes import vocabulary_limit
 
 # Tasks whose networks a training can start from.
 BASE_TASKS: dict[TaskName, tuple[TaskName, ...]] = {
@@ -47,7 +46,7 @@ _READ: dict[TaskName, tuple[str, ...]] = {
         "lags",
         "scaling",
     ),
-    "text-classification": ("vocabulary_size", "min_frequency"),
+    "text-classification": ("tokenizer", "vocabulary_size", "min_frequency"),
     "text-generation": ("tokenizer", "vocabulary_size"),
 }
 
@@ -74,13 +73,8 @@ def inherit(config: TaskConfig, base: TaskConfig) -> TaskConfig:
         shared = {*ArchitectureConfig.model_fields, "embedding_size"} - _DROPOUTS
         architecture = {name: architecture[name] for name in shared}
         architecture |= {"bidirectional": False, "convolution": None}
-        is_byte = base.data.tokenizer == "byte"
-        size = BYTE_VOCABULARY_SIZE if is_byte else base.data.vocabulary_size
-        data = {"vocabulary_size": size, "min_frequency": 1}
-        if "max_tokens" not in config.data.model_fields_set:
-            # As much text as so many words are.
-            most, usual = config.data.max_tokens, USUAL_BYTES[base.data.tokenizer]
-            data["max_tokens"] = most * USUAL_BYTES["word"] // usual
+        data["vocabulary_size"] = vocabulary_limit(base.data)
+        data["min_frequency"] = 1
     elif config.task != base.task:
         raise ConfigError(f"{config.task} cannot start from {base.task}", ("base_model",))
     update = {

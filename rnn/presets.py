@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rnn.config import (
     ClassificationConfig,
+    ClassificationData,
     Config,
     ForecastingConfig,
     GenerationConfig,
@@ -19,6 +20,7 @@ from rnn.config import (
 )
 from rnn.config.base import PresetName
 from rnn.errors import ConfigError
+from rnn.sizes import tokens_of_words
 
 DeviceType = Literal["cpu", "cuda"]
 SizeName = Literal["small", "base", "large", "largest"]
@@ -136,6 +138,7 @@ def with_preset(
         layers.append(_CLASSIFICATION)
         if _median_tokens(profile) >= LONG_TEXT_TOKENS:
             layers.append(_LONG_TEXTS)
+        layers.append({"data": {"max_tokens": _max_tokens(config.data)}})
     if isinstance(config, GenerationConfig) and config.data.tokenizer in ("word", "bpe"):
         layers += [_ALL_WORDS, _WORDS[size]]
         if config.architecture.softmax == "adaptive":
@@ -153,7 +156,15 @@ def _is_far_ahead(config: ForecastingConfig, profile: Mapping[str, Any]) -> bool
     return (horizon or 0) >= LONG_HORIZON and series.get("median_length", 0) >= long_enough
 
 
+def _max_tokens(data: ClassificationData) -> int:
+    """As much text as so many words are by default."""
+    words: int = ClassificationData.model_fields["max_tokens"].default
+    return tokens_of_words(words, data.tokenizer)
+
+
 def _median_tokens(profile: Mapping[str, Any]) -> int:
+    """Words between white space in the middle one of the texts: each has one token or more,
+    whatever the tokenizer. A text without spaces counts as short, however long it is."""
     return int((profile.get("labels") or {}).get("median_tokens", 0))
 
 

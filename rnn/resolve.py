@@ -22,6 +22,7 @@ from rnn.generation.resolve import (
     resolve_generation,
 )
 from rnn.presets import DeviceType, with_preset
+from rnn.sizes import tokens_of_words, vocabulary_limit
 
 
 def resolve(
@@ -70,7 +71,9 @@ class Workload(NamedTuple):
     Attributes:
         steps: optimizer steps at most; of texts in words or pieces of words, by their usual length.
         multiplications: in one of them, in proportion: timesteps of a batch times weights, without
-            the vectors that a classifier looks up.
+            the vectors that a classifier looks up. Its texts are known by their words between
+            white space alone: other tokens are counted by their usual number in these, too few
+            where a script has no spaces.
     """
 
     steps: int
@@ -86,8 +89,9 @@ def workload(config: TaskConfig, profile: Mapping[str, Any]) -> Workload:
             timesteps = (config.data.context_length or 0) + (config.data.horizon or 0)
         case ClassificationConfig():
             per_epoch = classification_rows(config, profile["labels"])
-            timesteps = min(config.data.max_tokens, profile["labels"]["median_tokens"])
-            parameters -= config.data.vocabulary_size * config.architecture.embedding_size
+            usual = tokens_of_words(profile["labels"]["median_tokens"], config.data.tokenizer)
+            timesteps = min(config.data.max_tokens, usual)
+            parameters -= vocabulary_limit(config.data) * config.architecture.embedding_size
         case GenerationConfig():
             timesteps = config.training.bptt_length
             per_epoch = -(-generation_tokens(config, profile["text"]) // timesteps)

@@ -1,15 +1,32 @@
 """What resolving a configuration needs for every task: lengths of a training, sizes of a stack."""
 
 from rnn.config import (
+    BYTE_VOCABULARY_SIZE,
     GATES_PER_CELL,
     MOST_EPOCHS,
     ArchitectureConfig,
+    ClassificationData,
     ConvolutionConfig,
+    GenerationData,
     TrainingConfig,
 )
+from rnn.config.base import TextTokenizerName
 from rnn.errors import DataTooSmallError
 
 MOST_DEFAULT_EPOCHS = 100
+
+# What a token usually stands for: only the trainer knows how many tokens a text has.
+USUAL_BYTES: dict[TextTokenizerName, int] = {"byte": 1, "character": 1, "bpe": 4, "word": 6}
+
+
+def tokens_of_words(words: int, tokenizer: TextTokenizerName) -> int:
+    """Tokens that as much text as so many words usually has."""
+    return words * USUAL_BYTES["word"] // USUAL_BYTES[tokenizer]
+
+
+def vocabulary_limit(data: ClassificationData | GenerationData) -> int:
+    """Tokens that there may be; of bytes, exactly."""
+    return BYTE_VOCABULARY_SIZE if data.tokenizer == "byte" else data.vocabulary_size
 
 
 def stack_parameters(

@@ -1,4 +1,4 @@
-"""The classification network: words, a recurrent stack, one vector a text, label scores."""
+"""The classification network: tokens, a recurrent stack, one vector a text, label scores."""
 
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ class ClassificationNetwork(nn.Module):
         architecture = config.architecture
         size = architecture.embedding_size
         self.embedding = nn.Embedding(vocabulary_size, size)
-        # Small, or the random vectors of rare words drown what is learned about frequent ones.
+        # Small, or the random vectors of rare tokens drown what is learned about frequent ones.
         nn.init.normal_(self.embedding.weight, std=0.1, generator=randomness.weights)
         self.embedding_dropout = Dropout(architecture.embedding_dropout, randomness.dropout)
         self.convolution: ConvolutionFront | None = None
@@ -66,7 +66,7 @@ class ClassificationNetwork(nn.Module):
         """[B, T, D] of tokens."""
         x_btd: Tensor = self.embedding(tokens_bt)
         if self.training and self.embedding_dropout.rate:
-            # Whole words: their vectors are left out together (Iyyer et al. 2015).
+            # Whole tokens: their vectors are left out together (Iyyer et al. 2015).
             x_btd = x_btd * self.embedding_dropout(x_btd.new_ones(*tokens_bt.shape, 1))
         return x_btd
 

@@ -30,7 +30,7 @@ _ROWS_PER_BATCH = 64
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """Per text: probabilities [B, labels], whether it was cut, and the share of words known."""
+    """Per text: probabilities [B, labels], whether it was cut, and the share of tokens known."""
 
     probabilities_bc: FloatArray
     truncated: list[bool]

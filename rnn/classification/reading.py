@@ -1,13 +1,16 @@
-"""What a classifier reads texts with: words of its own, or a language model's tokens."""
+"""What a classifier reads texts with: words of its own, or the tokens of running text."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from rnn.config import ClassificationData
+from rnn.config.base import TextTokenizerName
 from rnn.config.classification import TruncationName
-from rnn.config.generation import TextTokenizerName
 from rnn.errors import CheckpointError
 from rnn.tokenizers import (
+    BpeTokenizer,
     ByteTokenizer,
+    CharacterTokenizer,
     EncodedText,
     LearnedTextTokenizer,
     SavedTokenizer,
@@ -20,7 +23,7 @@ _LINE_BREAK = "\n"
 
 
 class TextReader:
-    """Reads labelled texts as a language model read its running text.
+    """Reads labelled texts in the tokens of running text, a language model's or their own.
 
     Attributes:
         name: of the kind of token.
@@ -75,11 +78,27 @@ class TextReader:
 Reader: TypeAlias = WordTokenizer | TextReader
 
 
+def learn_reader(texts: Sequence[str], data: ClassificationData) -> Reader:
+    """The reader that a configuration names, learned from the texts of the training part."""
+    size, rarest = data.vocabulary_size, data.min_frequency
+    match data.tokenizer:
+        case "word":
+            return WordTokenizer.learn(texts, vocabulary_size=size, min_frequency=rarest)
+        case "character":
+            learned = CharacterTokenizer.learn(texts, vocabulary_size=size, min_frequency=rarest)
+            return TextReader("character", learned)
+        case "bpe":
+            pieces = BpeTokenizer.learn(lambda: texts, vocabulary_size=size, min_frequency=rarest)
+            return TextReader("bpe", pieces)
+        case "byte":
+            return TextReader("byte", None)
+
+
 def make_reader(name: TextTokenizerName | None, tokenizer: SavedTokenizer | None) -> Reader:
     """The reader of a saved classifier or language model.
 
     Args:
-        name: of the language model's kind of token; None: a classifier's own words.
+        name: of the kind of token; None: a classifier's own words.
         tokenizer: as it was saved; None: bytes.
 
     Raises:

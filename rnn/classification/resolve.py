@@ -10,6 +10,7 @@ from rnn.sizes import (
     fitting_batch_size,
     stack_parameters,
     training_length,
+    vocabulary_limit,
 )
 
 
@@ -53,10 +54,10 @@ def classification_rows(config: ClassificationConfig, labels: Mapping[str, Any])
 
 def classification_parameters(config: ClassificationConfig, labels: int) -> int:
     """Weights of the network; the vocabulary is only known once the texts are read, so its upper
-    limit is taken."""
+    limit is taken. Exact for bytes."""
     architecture = config.architecture
     size = architecture.embedding_size
-    total = config.data.vocabulary_size * size
+    total = vocabulary_limit(config.data) * size
     if architecture.convolution is not None:
         total += convolution_parameters(architecture.convolution, size)
         size = architecture.convolution.channels

@@ -16,7 +16,7 @@ from rnn.classification.metrics import classification_metrics
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.padding import pad_tokens
 from rnn.classification.predictor import Classifier
-from rnn.classification.reading import Reader, make_reader
+from rnn.classification.reading import Reader, learn_reader, make_reader
 from rnn.config import ClassificationConfig
 from rnn.data.examples import TextExamples
 from rnn.data.splits import bucketed_batches, stratified_split
@@ -62,11 +62,8 @@ class ClassificationWork:
         self._targets_n = np.array([numbers[label] for label in examples.labels])
         data = config.data
         if base is None:
-            self._reader: Reader = WordTokenizer.learn(
-                (examples.texts[index] for index in self._training_n),
-                vocabulary_size=data.vocabulary_size,
-                min_frequency=data.min_frequency,
-            )
+            learned_from = [examples.texts[index] for index in self._training_n]
+            self._reader: Reader = learn_reader(learned_from, data)
         else:
             self._reader = make_reader(base.token_name, base.tokenizer)
         self._encoded: list[EncodedText] = self._reader.encode(

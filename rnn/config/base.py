@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 PresetName = Literal["small", "base", "large"]
 TaskName = Literal["time-series-forecasting", "text-classification", "text-generation"]
+TextTokenizerName = Literal["byte", "character", "word", "bpe"]
 
 BYTE_VOCABULARY_SIZE = 256
 

@@ -5,12 +5,14 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig, as_dropout
-from rnn.config.base import Config, PresetName
+from rnn.config.base import BYTE_VOCABULARY_SIZE, Config, PresetName, TextTokenizerName
 from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
 PoolingName = Literal["last", "max", "mean", "attention", "concatenated"]
 TruncationName = Literal["start", "end", "both"]
+
+SMALLEST_BPE_VOCABULARY_SIZE = BYTE_VOCABULARY_SIZE + 4  # a language model's too
 
 
 class ClassificationArchitecture(ArchitectureConfig):
@@ -23,7 +25,7 @@ class ClassificationArchitecture(ArchitectureConfig):
         0.5,
         ge=0,
         lt=1,
-        description="Share of the words' vectors dropped while training; not given: as `dropout`.",
+        description="Share of the tokens' vectors dropped while training; not given: as `dropout`.",
     )
     output_dropout: float = Field(
         0.5,
@@ -32,7 +34,7 @@ class ClassificationArchitecture(ArchitectureConfig):
         description="Share of the text's vector dropped while training; not given: as `dropout`.",
     )
     embedding_dropout: float = Field(
-        0.0, ge=0, lt=1, description="Share of words left out of a text while training."
+        0.0, ge=0, lt=1, description="Share of tokens left out of a text while training."
     )
     convolution: ConvolutionConfig | None = Field(
         None, description="Convolutions before the recurrent layers."
@@ -45,7 +47,7 @@ class ClassificationArchitecture(ArchitectureConfig):
     bidirectional: bool = Field(
         default=True, description="Also reads each text backwards; padding is never read."
     )
-    embedding_size: int = Field(128, ge=1, le=4096, description="Width of a word's vector.")
+    embedding_size: int = Field(128, ge=1, le=4096, description="Width of a token's vector.")
 
     @model_validator(mode="before")
     @classmethod
@@ -74,12 +76,44 @@ class ClassificationData(Config):
     validation_fraction: float = Field(
         0.1, gt=0, lt=1, description="Share held out by label where the data set has no split."
     )
-    vocabulary_size: int = Field(20_000, ge=10, le=1_000_000, description="Most frequent words.")
-    min_frequency: int = Field(2, ge=1, le=1_000, description="Rarer words are unknown words.")
-    max_tokens: int = Field(512, ge=1, le=100_000, description="Longer texts are cut and flagged.")
+    tokenizer: TextTokenizerName = Field(
+        "word",
+        description="word: lower-cased words and punctuation marks, of no use in scripts without "
+        "spaces; character: as they are written; byte: of UTF-8; bpe: pieces of words, learned "
+        "from the training part.",
+    )
+    vocabulary_size: int = Field(
+        20_000,
+        ge=10,
+        le=1_000_000,
+        description="Tokens at most, the most frequent, for word, character and bpe (from "
+        f"{SMALLEST_BPE_VOCABULARY_SIZE}).",
+    )
+    min_frequency: int = Field(
+        2,
+        ge=1,
+        le=1_000,
+        description="Rarer words or characters are unknown; with bpe, rarer pairs are not joined.",
+    )
+    max_tokens: int = Field(
+        512,
+        ge=1,
+        le=100_000,
+        description="Longer texts are cut and flagged; not given: as much text as so many words, "
+        "768 of bpe, 3072 characters or bytes.",
+    )
     truncation: TruncationName = Field(
         "start", description="What is kept of a longer text; both: half from each end."
     )
+
+    @model_validator(mode="after")
+    def _pieces_have_their_bytes(self) -> "ClassificationData":
+        if self.tokenizer == "bpe" and self.vocabulary_size < SMALLEST_BPE_VOCABULARY_SIZE:
+            raise ValueError(
+                f"vocabulary_size: bpe needs {SMALLEST_BPE_VOCABULARY_SIZE} tokens at least, for "
+                "each byte is one"
+            )
+        return self
 
 
 class ClassificationConfig(Config):

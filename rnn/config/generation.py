@@ -5,12 +5,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, as_dropout
-from rnn.config.base import Config, PresetName
+from rnn.config.base import Config, PresetName, TextTokenizerName
 from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
 SoftmaxName = Literal["full", "adaptive", "mixture"]
-TextTokenizerName = Literal["byte", "character", "word", "bpe"]
 TestEvaluationName = Literal["static", "cache", "dynamic"]
 
 # The second group of rare tokens gets vectors of a sixteenth of the hidden size.

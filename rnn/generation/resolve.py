@@ -6,15 +6,14 @@ from typing import Any
 from rnn.config import GenerationConfig
 from rnn.errors import ConfigError, DataTooSmallError
 from rnn.generation.sizes import generation_parameters, part_sizes
-from rnn.sizes import training_length
+from rnn.sizes import USUAL_BYTES, training_length
 
 __all__ = ["generation_parameters", "resolve_generation"]
 
 SEGMENTS_PER_DEFAULT_LANE = 8  # fewer, and most segments of a text start from an empty state
 
-# Only the trainer knows how many tokens a text has: batches, lengths and epochs are chosen by what
-# a token usually stands for, and enough steps are promised by what it hardly ever passes.
-USUAL_BYTES = {"byte": 1, "character": 1, "bpe": 4, "word": 6}
+# Batches, lengths and epochs are chosen by what a token usually stands for (`USUAL_BYTES`), and
+# enough steps are promised by what it hardly ever passes.
 _MOST_BYTES = {"byte": 1, "character": 4, "bpe": 16, "word": 16}
 
 

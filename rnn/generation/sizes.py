@@ -1,7 +1,7 @@
 """Sizes of a language model's parts, known before it is built. Needs no torch."""
 
-from rnn.config import BYTE_VOCABULARY_SIZE, GenerationConfig, GenerationData
-from rnn.sizes import stack_parameters
+from rnn.config import GenerationConfig, GenerationData
+from rnn.sizes import stack_parameters, vocabulary_limit
 
 ADAPTIVE_DIVISOR = 4  # the vectors of each rarer group are so much smaller
 
@@ -22,8 +22,7 @@ def adaptive_cutoffs(vocabulary_size: int) -> list[int]:
 
 def generation_parameters(config: GenerationConfig) -> int:
     """Weights of the network: exactly for bytes, otherwise with as many tokens as there may be."""
-    architecture, data = config.architecture, config.data
-    vocabulary = BYTE_VOCABULARY_SIZE if data.tokenizer == "byte" else data.vocabulary_size
+    architecture, vocabulary = config.architecture, vocabulary_limit(config.data)
     size = architecture.embedding_size
     stack = stack_parameters(architecture, size)
     return vocabulary * size + stack + _head_parameters(config, vocabulary)

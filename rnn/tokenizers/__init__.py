@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from rnn.config.generation import TextTokenizerName
+from rnn.config.base import TextTokenizerName
 from rnn.tokenizers.bpe import BpeTokenizer
 from rnn.tokenizers.byte import ByteTokenizer, Utf8Decoder
 from rnn.tokenizers.character import CharacterTokenizer

@@ -34,15 +34,23 @@ class BpeTokenizer:
         ]
 
     @classmethod
-    def learn(cls, pieces: Callable[[], Iterable[str]], *, vocabulary_size: int) -> "BpeTokenizer":
+    def learn(
+        cls,
+        pieces: Callable[[], Iterable[str]],
+        *,
+        vocabulary_size: int,
+        min_frequency: int = 1,
+    ) -> "BpeTokenizer":
         """Merges learned from a text, then numbered by how often their tokens come in it.
 
         Args:
-            pieces: the text from its beginning, cut before white space.
+            pieces: the text from its beginning, cut before white space; or texts.
+            min_frequency: rarer pairs are not merged.
         """
         trained = _byte_level(BPE())
         trainer = BpeTrainer(
             vocab_size=vocabulary_size,
+            min_frequency=min_frequency,
             initial_alphabet=ByteLevel.alphabet(),
             show_progress=False,
         )

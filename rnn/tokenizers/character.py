@@ -18,12 +18,21 @@ class CharacterTokenizer:
         self._unknown = self._numbers[UNKNOWN_CHARACTER]
 
     @classmethod
-    def learn(cls, pieces: Iterable[str], *, vocabulary_size: int) -> "CharacterTokenizer":
+    def learn(
+        cls, pieces: Iterable[str], *, vocabulary_size: int, min_frequency: int = 1
+    ) -> "CharacterTokenizer":
         """The most frequent characters of a text that comes in pieces."""
         counts: Counter[str] = Counter()
         for piece in pieces:
             counts.update(piece)
-        return cls(most_frequent(counts, vocabulary_size, unknown=UNKNOWN_CHARACTER, kept=()))
+        characters = most_frequent(
+            counts,
+            vocabulary_size,
+            unknown=UNKNOWN_CHARACTER,
+            kept=(),
+            min_frequency=min_frequency,
+        )
+        return cls(characters)
 
     @classmethod
     def from_json(cls, text: str) -> "CharacterTokenizer":

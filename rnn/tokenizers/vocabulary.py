@@ -9,7 +9,12 @@ from collections.abc import Sequence
 
 
 def most_frequent(
-    counts: Counter[str], size: int, *, unknown: str, kept: Sequence[str]
+    counts: Counter[str],
+    size: int,
+    *,
+    unknown: str,
+    kept: Sequence[str],
+    min_frequency: int = 1,
 ) -> list[str]:
     """The tokens of a vocabulary, the most frequent first, equally frequent ones in alphabetical
     order. Those that find no place count as unknown.
@@ -18,10 +23,12 @@ def most_frequent(
         size: tokens at most.
         unknown: stands for all others, whether or not there are any.
         kept: further tokens that have their place however rare they are.
+        min_frequency: rarer ones find no place.
     """
     always = {unknown, *kept}
     others = sorted(counts.keys() - always, key=lambda token: (-counts[token], token))
-    place = max(0, size - len(always))
+    frequent = sum(counts[token] >= min_frequency for token in others)
+    place = min(frequent, max(0, size - len(always)))
     frequency = {token: counts[token] for token in (*always, *others[:place])}
     frequency[unknown] += sum(counts[token] for token in others[place:])
     return sorted(frequency, key=lambda token: (-frequency[token], token))

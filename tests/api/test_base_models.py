@@ -150,6 +150,7 @@ def test_another_tasks_model(
         (CLASSIFICATION, "reviews", "architecture", "pooling", "last"),
         (CLASSIFICATION, "verses", "architecture", "bidirectional", True),
         (CLASSIFICATION, "verses", "data", "vocabulary_size", 500),
+        (CLASSIFICATION, "verses", "data", "tokenizer", "character"),
         (FORECASTING, "demand", "data", "horizon", 3),
     ],
 )

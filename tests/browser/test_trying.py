@@ -18,7 +18,7 @@ def test_each_form_in_both_schemes_and_widths(make_page: MakePage, look: dict[st
     page = make_page(**look)
     for model, ready in (
         ("starter-forecaster", "168 timesteps"),
-        ("starter-sentiment", "of the words"),
+        ("starter-sentiment", "of the tokens"),
         ("starter-english", ""),
     ):
         page.goto(f"/try?model={model}")

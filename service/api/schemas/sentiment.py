@@ -47,7 +47,7 @@ class TextSentiment(LabelScore):
 
     scores: list[LabelScore] | None = Field(None, description="Of all labels, the highest first.")
     truncated: bool = Field(description="The text was longer than the model reads.")
-    known_share: float = Field(description="Share of the text's words that the model knows.")
+    known_share: float = Field(description="Share of the text's tokens that the model knows.")
     low_confidence: bool = Field(description="The model knows too little of the text to judge it.")
 
 

@@ -30,7 +30,7 @@ async function classify() {
     if (mine !== asked) return;
     bars(at("scores"), found.scores.map(({ label, score }) => [label, score]));
     at("read").textContent = [
-      `${model.name}, version ${model.version}, knows ${percent.format(found.known_share)} of the words.`,
+      `${model.name}, version ${model.version}, knows ${percent.format(found.known_share)} of the tokens.`,
       found.low_confidence ? "That is too few to judge the text." : "",
       found.truncated ? "The text is longer than it reads: only its ends counted." : "",
     ].join(" ");

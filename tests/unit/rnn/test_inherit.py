@@ -74,7 +74,16 @@ def test_a_classifier_gets_a_language_models_layers_but_its_own_dropouts() -> No
         "weight_dropout": 0.4,
         "bidirectional": False,
     }
-    assert found.data.model_dump()["vocabulary_size"] == 700
+    data = found.data.model_dump()
+    assert (data["tokenizer"], data["vocabulary_size"], data["min_frequency"]) == ("bpe", 700, 1)
+
+
+def test_a_classifier_reads_the_tokens_of_the_classifier_that_it_starts_from() -> None:
+    base = config(CLASSIFICATION, data={"tokenizer": "character", "max_tokens": 99})
+    found = inherit(config(CLASSIFICATION), base).data.model_dump()
+    assert (found["tokenizer"], found["max_tokens"]) == ("character", 512)
+    with pytest.raises(ConfigError, match="tokenizer is 'word', and the base model has 'charac"):
+        inherit(config(CLASSIFICATION, data={"tokenizer": "word"}), base)
 
 
 def test_what_was_neither_chosen_nor_taken_stays_as_it_was_filled_in() -> None:
@@ -107,6 +116,7 @@ def test_a_choice_that_agrees_with_the_base_is_none() -> None:
         (CLASSIFICATION, "architecture", "cell", "lstm"),
         (CLASSIFICATION, "architecture", "bidirectional", True),
         (CLASSIFICATION, "architecture", "convolution", {"channels": 3}),
+        (CLASSIFICATION, "data", "tokenizer", "word"),
         (CLASSIFICATION, "data", "vocabulary_size", 900),
         (CLASSIFICATION, "data", "min_frequency", 5),
     ],

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from rnn.config import TaskConfig
 from rnn.errors import ConfigError
+from rnn.inherit import inherit
 from rnn.presets import DeviceType, with_preset
 
 CONFIGS: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
@@ -43,6 +44,24 @@ def test_long_texts_are_shortened_first() -> None:
     assert short.architecture.model_dump()["convolution"] is None
     assert long.architecture.model_dump()["convolution"]["pooling"] == 2
     assert long.data.model_dump()["truncation"] == "both"
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "tokens"), [("word", 512), ("bpe", 768), ("character", 3072), ("byte", 3072)]
+)
+def test_other_tokens_are_of_as_much_text_as_so_many_words(tokenizer: str, tokens: int) -> None:
+    asked = config("text-classification", data={"tokenizer": tokenizer})
+    filled = with_preset(asked, {"labels": {"median_tokens": 20}}, "cpu")
+    assert filled.data.model_dump()["max_tokens"] == tokens
+    assert with_preset(filled, {"labels": {"median_tokens": 20}}, "cpu") == filled
+    chosen = config("text-classification", data={"tokenizer": tokenizer, "max_tokens": 9})
+    assert with_preset(chosen, {}, "cpu").data.model_dump()["max_tokens"] == 9
+
+
+def test_a_classifier_of_a_language_model_reads_as_much_text() -> None:
+    base = config("text-generation", data={"tokenizer": "bpe"})
+    filled = with_preset(inherit(config("text-classification"), base), {}, "cpu")
+    assert filled.data.model_dump()["max_tokens"] == 768
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -22,7 +22,7 @@ from rnn.errors import ConfigError, DataTooSmallError
 from rnn.forecasting.network import ForecastingNetwork
 from rnn.forecasting.windows import SeriesWindows, WindowSampler, WindowShape
 from rnn.generation.network import GenerationNetwork
-from rnn.resolve import parameter_count, resolve
+from rnn.resolve import parameter_count, resolve, workload
 from rnn.train import parameter_count as counted
 
 
@@ -281,3 +281,36 @@ def test_evaluations_of_a_test_part_need_one() -> None:
     with pytest.raises(ConfigError, match="no test part") as raised:
         resolve(asked, {"text": {"characters": 9_000, "bytes": 9_000, "lines": 90}})
     assert raised.value.location == ("data", "test_evaluations")
+
+
+LABELS = {"labels": {"counts": {"a": 50, "b": 50}, "splits": None, "median_tokens": 20}}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "vocabulary", "tokens"),
+    [("word", 900, 20), ("character", 900, 120), ("byte", 256, 120), ("bpe", 900, 30)],
+)
+def test_a_classifier_is_estimated_by_its_tokens(
+    tokenizer: str, vocabulary: int, tokens: int
+) -> None:
+    asked = ClassificationConfig.model_validate(
+        {
+            "task": "text-classification",
+            "data": {"tokenizer": tokenizer, "vocabulary_size": 900},
+        }
+    )
+    resolved = resolve(asked, LABELS)
+    assert isinstance(resolved, ClassificationConfig)
+    assert resolve(resolved, LABELS) == resolved
+    network = ClassificationNetwork(resolved, vocabulary, 2, Randomness(0, torch.device("cpu")))
+    assert parameter_count(resolved, LABELS) == counted(network)
+    read_anew = counted(network) - network.embedding.weight.numel()
+    expected = resolved.training.batch_size * tokens * read_anew
+    assert workload(resolved, LABELS).multiplications == expected
+
+
+def test_a_configuration_from_before_there_was_a_choice_of_tokens_resolves_to_words() -> None:
+    asked = classification().model_dump(mode="json")
+    del asked["data"]["tokenizer"]
+    resolved = resolve(ClassificationConfig.model_validate(asked), LABELS)
+    assert resolved.data.model_dump()["tokenizer"] == "word"

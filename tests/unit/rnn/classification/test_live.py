@@ -12,8 +12,8 @@ from rnn.classification import live
 from rnn.classification.live import LiveReading
 from rnn.classification.network import ClassificationNetwork
 from rnn.classification.predictor import Classifier
-from rnn.classification.reading import TextReader
-from rnn.config import ClassificationConfig
+from rnn.classification.reading import TextReader, learn_reader
+from rnn.config import ClassificationConfig, ClassificationData
 from rnn.determinism import Randomness
 from rnn.errors import InputMismatchError, LiveStateError
 from rnn.live import MOST_PENDING
@@ -39,11 +39,13 @@ def make(reader: Any, truncation: str = "start", **architecture: Any) -> Classif
 
 WORDS = WordTokenizer.learn([SAMPLE], vocabulary_size=50, min_frequency=1)
 BPE = BpeTokenizer.learn(lambda: [SAMPLE * 9], vocabulary_size=300)
+CHARACTERS = learn_reader([SAMPLE], ClassificationData(tokenizer="character", min_frequency=1))
 MODELS = {
     "start": make(WORDS),
     "end": make(WORDS, "end", bidirectional=False, pooling="last"),
     "both": make(WORDS, "both"),
     "bytes": make(TextReader("byte", None), "both"),
+    "characters": make(CHARACTERS, "both"),
     "bpe": make(TextReader("bpe", BPE), "end", cell="mingru"),
 }
 pieces = st.lists(

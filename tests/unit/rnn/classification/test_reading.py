@@ -1,8 +1,10 @@
-"""Texts as a classifier reads them, with words of its own or a language model's tokens."""
+"""Texts as a classifier reads them, with words of its own or the tokens of running text."""
 
 import pytest
+from pydantic import ValidationError
 
-from rnn.classification.reading import make_reader
+from rnn.classification.reading import learn_reader, make_reader
+from rnn.config import ClassificationData
 from rnn.config.classification import TruncationName
 from rnn.errors import CheckpointError
 from rnn.tokenizers import (
@@ -54,6 +56,48 @@ def test_bytes_need_no_saved_tokenizer() -> None:
     long, empty = reader.encode(["héllo", ""], max_tokens=3, truncation="end")
     assert (long.tokens, long.truncated) == (list(b"llo"), True)
     assert empty.tokens == list(b"\n")
+
+
+TEXTS = ["很好看的电影", "很难看的电影", "A good film"]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "tokens", "known_share"),
+    [("word", 1, 0.0), ("character", 5, 0.8), ("byte", 15, 1.0), ("bpe", 6, 1.0)],
+)
+def test_a_text_without_spaces(tokenizer: str, tokens: int, known_share: float) -> None:
+    """It is one word, that no training text has; 书 comes in none of them."""
+    data = ClassificationData.model_validate({"tokenizer": tokenizer, "min_frequency": 1})
+    (read,) = learn_reader(TEXTS, data).encode(["很好看的书"], max_tokens=20)
+    assert (len(read.tokens), read.known_share) == (tokens, known_share)
+
+
+def test_words_are_read_as_before_there_was_a_choice() -> None:
+    reader = learn_reader(TEXTS, ClassificationData(min_frequency=1))
+    assert isinstance(reader, WordTokenizer)
+    expected = WordTokenizer.learn(TEXTS, vocabulary_size=20_000, min_frequency=1)
+    assert reader.to_json() == expected.to_json()
+
+
+@pytest.mark.parametrize(("tokenizer", "size"), [("word", 20), ("character", 20), ("bpe", 260)])
+def test_no_more_tokens_than_asked_for(tokenizer: str, size: int) -> None:
+    chosen = {"tokenizer": tokenizer, "vocabulary_size": size, "min_frequency": 1}
+    texts = ["".join(map(chr, range(0x4E00, 0x4E40))), "a b c d e f g h i j k l m n o p q r s t u"]
+    reader = learn_reader(texts * 2, ClassificationData.model_validate(chosen))
+    assert reader.vocabulary_size == size
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"tokenizer": "bpe", "vocabulary_size": 259}, "vocabulary_size: bpe needs 260"),
+        ({"tokenizer": "words"}, "'byte', 'character', 'word' or 'bpe'"),
+        ({"tokenizer": None}, "'byte', 'character', 'word' or 'bpe'"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_named(chosen: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ClassificationData.model_validate(chosen)
 
 
 @pytest.mark.parametrize(

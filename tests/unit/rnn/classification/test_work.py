@@ -1,4 +1,5 @@
-"""A classifier's training: calibration at its end, smoothed targets, what is kept of long texts."""
+"""A classifier's training: calibration at its end, smoothed targets, what is kept of long texts,
+texts in other tokens than words."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from rnn.checkpoint import load_model, read, write
+from rnn.checkpoint import Content, load_model, make_predictor, read, write
 from rnn.classification.predictor import Classifier
 from rnn.classification.work import ClassificationWork
 from rnn.config import ClassificationConfig
 from rnn.data.examples import TextExamples
 from rnn.determinism import Randomness
-from rnn.events import Evaluated, Finished
+from rnn.events import CheckpointDue, Evaluated, Finished
 from rnn.train import train
+from tests.unit.rnn.trainings import Scripted, events, finished, weights_hash
 
 CPU = torch.device("cpu")
 
@@ -125,3 +127,82 @@ def test_the_end_of_long_texts_can_be_kept() -> None:
         assert isinstance(last, Finished)
         accuracy[truncation] = last.metrics["accuracy"]
     assert accuracy == {"start": 0.5, "both": 1.0}
+
+
+def chinese() -> TextExamples:
+    """No two texts are alike, and none has a space; two characters together tell the label."""
+    random = np.random.default_rng(0)
+    texts, labels = [], []
+    for number in range(160):
+        around = "".join(random.choice(list("今天我们去电影院里人多路远雨大"), size=8))
+        place = int(random.integers(9))
+        texts.append(f"{around[:place]}{('喜欢', '讨厌')[number % 2]}{around[place:]}")
+        labels.append(("positive", "negative")[number % 2])
+    return TextExamples(texts, labels, ["train"] * 120 + ["validation"] * 40)
+
+
+@pytest.mark.parametrize("tokenizer", ["character", "byte", "bpe"])
+def test_a_script_without_spaces_is_learned(tokenizer: str, tmp_path: Path) -> None:
+    examples = chinese()
+    config = configured(
+        data={"tokenizer": tokenizer, "min_frequency": 2, "vocabulary_size": 300},
+        training={"max_epochs": 12},
+        architecture={"dropout": 0.1, "hidden_size": 12},
+    )
+    *_, last = train(config, examples, device="cpu", control=Patient(), resume=None)
+    assert isinstance(last, Finished)
+    assert last.metrics["accuracy"] > 0.95
+    last.save(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    assert isinstance(model, Classifier)
+    found = model.classify(examples.texts[120:])
+    names = [model.labels[best] for best in found.probabilities_bc.argmax(axis=1)]
+    right = np.mean([a == b for a, b in zip(names, examples.labels[120:], strict=True)])
+    assert right == last.metrics["accuracy"]
+    assert found.known_share == [1.0] * 40
+
+
+def test_in_words_it_is_not_learned() -> None:
+    """A held-out text is one unknown word."""
+    config = configured(training={"max_epochs": 12}, architecture={"dropout": 0.1})
+    *_, last = train(config, chinese(), device="cpu", control=Patient(), resume=None)
+    assert isinstance(last, Finished)
+    assert last.metrics["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "character", "byte", "bpe"])
+def test_a_saved_model_reads_the_same_tokens(
+    tokenizer: str, sentences: TextExamples, tmp_path: Path
+) -> None:
+    """And so does one that starts from it."""
+    config = configured(data={"tokenizer": tokenizer})
+    work = ClassificationWork(config, sentences, CPU, Randomness(0, CPU))
+    values, saved = work.model_parts().values, work.model_parts().tokenizer
+    content = Content("model", config, values, work.network.state_dict(), saved)
+    write(tmp_path / "model", content)
+    own, loaded = make_predictor(content), load_model(tmp_path / "model")
+    assert isinstance(own, Classifier)
+    assert isinstance(loaded, Classifier)
+    texts = [*sentences.texts, "", "雪 snow!"]
+    assert loaded.encode(texts) == own.encode(texts)
+    np.testing.assert_array_equal(
+        loaded.classify(texts).probabilities_bc, own.classify(texts).probabilities_bc
+    )
+    base = read(tmp_path / "model", "model")
+    tuned = ClassificationWork(config, sentences, CPU, Randomness(1, CPU), base)
+    assert tuned.model_parts().values == values
+    assert tuned.evaluate() == work.evaluate()
+
+
+@pytest.mark.parametrize("tokenizer", ["character", "bpe"])
+def test_a_training_that_goes_on_reads_the_same_tokens(
+    tokenizer: str, sentences: TextExamples, tmp_path: Path
+) -> None:
+    config = configured(data={"tokenizer": tokenizer})
+    for event in events(config, sentences, Scripted({5}, 5)):
+        if isinstance(event, CheckpointDue):
+            event.save(tmp_path / "checkpoint")
+    resumed = finished(config, sentences, resume=tmp_path / "checkpoint")
+    whole = finished(config, sentences)
+    assert resumed.metrics == whole.metrics
+    assert weights_hash(resumed, tmp_path / "a") == weights_hash(whole, tmp_path / "b")

@@ -131,6 +131,19 @@ def test_words_without_a_place_count_as_the_unknown_one() -> None:
     assert decoded(learned, [0, 1, 2, 3, 1]) == "<unk> a b\na"
 
 
+def test_rare_characters_are_the_unknown_one() -> None:
+    learned = CharacterTokenizer.learn(["aaabbc", "d"], vocabulary_size=10, min_frequency=2)
+    assert decoded(learned, learned.encode("abcd")) == "ab\ufffd\ufffd"
+    assert decoded(learned, [0, 1, 2]) == "ab\ufffd"  # the unknown one stands for c and d
+
+
+def test_rare_pairs_are_not_joined() -> None:
+    learned = BpeTokenizer.learn(lambda: ["ab ab ab", "xy"], vocabulary_size=300, min_frequency=2)
+    assert len(learned.encode("ab")) == 1
+    assert len(learned.encode("xy")) == 2
+    assert learned.encode("xy")[0] != learned.encode("ab")[0]
+
+
 def test_equally_frequent_tokens_do_not_depend_on_their_order() -> None:
     one = SpacedWordTokenizer.learn(["x y z w"], vocabulary_size=4)
     other = SpacedWordTokenizer.learn(["w z y x"], vocabulary_size=4)
