@@ -14,6 +14,7 @@ import contextlib
 import json
 import random
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -377,6 +378,8 @@ def main() -> None:
     print(text)
     if options.out is not None:
         options.out.write_text(text, encoding="utf-8")
+    in_flight, decoding, *_ = (report.gauges[-1][name] for name in GAUGES)
+    sys.exit(bool(report.wrong or report.sessions or in_flight or decoding))
 
 
 if __name__ == "__main__":

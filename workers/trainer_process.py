@@ -134,4 +134,8 @@ def environment(own: Mapping[str, str], *, threads: int, gpu: str | None) -> dic
     # Threads that wait by spinning take the core from the one they wait for, wherever something
     # else runs too: docs/decisions/0005-waiting-threads.md.
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # glibc gives large blocks back to the system at once, and each step would have every page of
+    # its arrays made anew: docs/decisions/0024-trainers-keep-memory.md.
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        kept.setdefault(name, str(1 << 30))
     return kept

@@ -77,3 +77,10 @@ def test_a_trainers_threads_sleep_while_they_wait_unless_told_otherwise() -> Non
     assert environment({}, threads=2, gpu=None)["OMP_WAIT_POLICY"] == "PASSIVE"
     told = environment({"OMP_WAIT_POLICY": "ACTIVE"}, threads=2, gpu=None)
     assert told["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_trainer_keeps_the_memory_that_it_has_freed() -> None:
+    """docs/decisions/0024."""
+    name = "MALLOC_TRIM_THRESHOLD_"
+    assert int(environment({}, threads=2, gpu=None)[name]) > 100 << 20
+    assert environment({name: "1"}, threads=2, gpu=None)[name] == "1"
