@@ -18,6 +18,7 @@ from benchmarks.serving.candidates import (
     Endpoint,
     NotServingError,
     Peer,
+    as_chosen,
     ours,
     serving,
 )
@@ -197,7 +198,7 @@ def side_by_side(
                 _measure(bench, table, cell, own, OURS)
             continue
         if name == CHOSEN:
-            title = f"{OURS}, {bench.precisions[task]} as it chose"
+            title = as_chosen(bench.precisions[task])
             for cell in cells:
                 _measure(bench, table, cell.chosen(task), own, title)
             continue

@@ -37,6 +37,11 @@ class NotServingError(Exception):
     """A peer that does not answer as it should; the reason is for its row."""
 
 
+def as_chosen(precision: str) -> str:
+    """What serves in the precision that it was published with by itself."""
+    return f"{OURS}, {precision} as it chose"
+
+
 @dataclass(frozen=True)
 class Peer:
     """A script of `peers/` and where it answers."""

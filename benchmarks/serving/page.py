@@ -79,7 +79,9 @@ def render(kept: Kept) -> str:
         "request on its way and sends the next when it is answered. Figures are medians of the "
         "turns; in brackets the lowest and the highest. Processor ms: of all processes of a "
         "server, for an answer or for a token of a stream. Batches of peers: at most 64 requests, "
-        f"gathered for 5 ms. Software: {software}.",
+        "gathered for 5 ms. Our limits are above the defaults, or they would be what is measured: "
+        "requests a minute, predictions in flight, decode slots, lengths of prompts and texts. "
+        f"Software: {software}.",
     ]
     for name, shown in SHOWN.items():
         section = kept.sections.get(name)
