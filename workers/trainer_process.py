@@ -46,7 +46,9 @@ class TrainerProcess:
                 command,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(commands_read, reports_write),
-                env=environment(os.environ, threads=threads, gpu=gpu),
+                env=environment(
+                    os.environ, threads=threads, gpu=gpu, keeps_memory=memory_bytes is None
+                ),
                 start_new_session=True,
             )
         except OSError:
@@ -124,8 +126,11 @@ class TrainerProcess:
         return f"its process ended with exit code {code}"
 
 
-def environment(own: Mapping[str, str], *, threads: int, gpu: str | None) -> dict[str, str]:
-    """A trainer's environment: no secret of the service, its share of the cores, its one GPU."""
+def environment(
+    own: Mapping[str, str], *, threads: int, gpu: str | None, keeps_memory: bool
+) -> dict[str, str]:
+    """A trainer's environment: no secret of the service, its share of the cores, its one GPU;
+    whether it keeps what it has freed."""
     kept = {name: value for name, value in own.items() if not name.startswith(OWN_PREFIX)}
     kept |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     # Needed by cuBLAS to give the same result twice; read when CUDA starts.
@@ -136,6 +141,7 @@ def environment(own: Mapping[str, str], *, threads: int, gpu: str | None) -> dic
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # glibc gives large blocks back to the system at once, and each step would have every page of
     # its arrays made anew: docs/decisions/0024-trainers-keep-memory.md.
-    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        kept.setdefault(name, str(1 << 30))
+    if keeps_memory:
+        for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+            kept.setdefault(name, str(1 << 30))
     return kept

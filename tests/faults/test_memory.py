@@ -38,7 +38,7 @@ def ready_bytes() -> int:
     result = subprocess.run(
         [sys.executable, "-c", READY],
         cwd=ROOT,
-        env=environment(os.environ, threads=1, gpu=None),
+        env=environment(os.environ, threads=1, gpu=None, keeps_memory=False),
         stdout=subprocess.PIPE,
         check=True,
     )

@@ -190,7 +190,12 @@ VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
 @settings(max_examples=25, deadline=None)
 @given(
     asked=st.lists(
-        st.tuples(st.lists(VALUES, min_size=1, max_size=40), st.sampled_from([None, 3, 12])),
+        st.tuples(
+            st.lists(VALUES, min_size=1, max_size=40),
+            st.sampled_from([None, 3, 12]),
+            st.integers(0, 3),
+            st.one_of(st.none(), st.integers(0, 3)),
+        ),
         min_size=1,
         max_size=5,
     )
@@ -198,14 +203,24 @@ VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
 def test_forecasts_are_those_of_each_request_alone(
     batcher: Batcher[int],
     forecaster: Forecaster,
-    asked: list[tuple[list[list[float]], int | None]],
+    asked: list[tuple[list[list[float]], int | None, int, int | None]],
 ) -> None:
-    for number, (series, horizon) in enumerate(asked):
-        batcher.add(number, ForecastJob(forecast(series, horizon), forecaster))
+    """Each comes before a turn; some leave before one, whether or not they were answered."""
     answers: dict[int, Any] = {}
+    for turn in range(4):
+        for number, (series, horizon, comes, _) in enumerate(asked):
+            if comes == turn:
+                batcher.add(number, ForecastJob(forecast(series, horizon), forecaster))
+        for number, (_, _, comes, leaves) in enumerate(asked):
+            if leaves == turn and leaves >= comes:
+                batcher.drop(number)
+        if batcher.busy:
+            answers.update(batcher.turn())
     while batcher.busy:
         answers.update(batcher.turn())
-    for number, (series, horizon) in enumerate(asked):
+    for number, (series, horizon, comes, leaves) in enumerate(asked):
+        if leaves is not None and leaves >= comes and number not in answers:
+            continue
         found = answers[number]
         assert isinstance(found, Forecasts)
         alone = forecaster.forecast(

@@ -49,7 +49,7 @@ trained("resumed", Scripted(), folder / "step")
 def test_a_seed_decides_the_weights_and_a_resumption_changes_nothing() -> None:
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env=environment(os.environ, threads=1, gpu="0"),
+        env=environment(os.environ, threads=1, gpu="0", keeps_memory=True),
         capture_output=True,
         text=True,
         check=True,

@@ -13,10 +13,12 @@ LARGE, SMALL = 1 << 27, (1 << 27) - 1
 
 @pytest.fixture(autouse=True)
 def _three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
+    before, kernels_before = torch.get_num_threads(), library.threads_here()
     torch.set_num_threads(3)
+    library.use_threads(None)
     yield
     torch.set_num_threads(before)
+    library.use_threads(kernels_before)
 
 
 def test_a_small_step_takes_one_thread_but_for_the_kernels() -> None:

@@ -66,21 +66,22 @@ def test_threads(settings: Settings) -> None:
 
 def test_a_trainer_gets_no_secret_and_one_gpu() -> None:
     own = {"PATH": "/bin", "REPRISE_DATABASE_URL": "postgresql://u:secret@h/d", "X": "y"}
-    given = environment(own, threads=2, gpu="1")
+    given = environment(own, threads=2, gpu="1", keeps_memory=True)
     assert not any(name.startswith("REPRISE_") for name in given)
     assert (given["PATH"], given["X"]) == ("/bin", "y")
     assert (given["OMP_NUM_THREADS"], given["CUDA_VISIBLE_DEVICES"]) == ("2", "1")
-    assert environment(own, threads=2, gpu=None)["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment(own, threads=2, gpu=None, keeps_memory=True)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_trainers_threads_sleep_while_they_wait_unless_told_otherwise() -> None:
-    assert environment({}, threads=2, gpu=None)["OMP_WAIT_POLICY"] == "PASSIVE"
-    told = environment({"OMP_WAIT_POLICY": "ACTIVE"}, threads=2, gpu=None)
+    assert environment({}, threads=2, gpu=None, keeps_memory=True)["OMP_WAIT_POLICY"] == "PASSIVE"
+    told = environment({"OMP_WAIT_POLICY": "ACTIVE"}, threads=2, gpu=None, keeps_memory=True)
     assert told["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
-def test_a_trainer_keeps_the_memory_that_it_has_freed() -> None:
+def test_a_trainer_keeps_the_memory_that_it_has_freed_unless_it_is_bounded() -> None:
     """docs/decisions/0024."""
     name = "MALLOC_TRIM_THRESHOLD_"
-    assert int(environment({}, threads=2, gpu=None)[name]) > 100 << 20
-    assert environment({name: "1"}, threads=2, gpu=None)[name] == "1"
+    assert int(environment({}, threads=2, gpu=None, keeps_memory=True)[name]) > 100 << 20
+    assert name not in environment({}, threads=2, gpu=None, keeps_memory=False)
+    assert environment({name: "1"}, threads=2, gpu=None, keeps_memory=True)[name] == "1"
