@@ -98,8 +98,9 @@ class ClassificationWork:
     def batch(self, epoch: int, index: int) -> Batch:
         if self._batches[0] != epoch:
             self._batches = (epoch, self._epoch_batches(epoch))
-        rows = self._training_n[self._batches[1][index]]
-        timesteps = sum(len(self._encoded[index].tokens) for index in rows)
+        places = self._batches[1][index]
+        rows = self._training_n[places]
+        timesteps = sum(self._training_lengths[place] for place in places)
         loss, share = partial(self._part_loss, rows), partial(self._share, rows)
         return Batch(len(rows), loss, share, timesteps)
 

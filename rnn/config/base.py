@@ -9,6 +9,7 @@ TaskName = Literal["time-series-forecasting", "text-classification", "text-gener
 TextTokenizerName = Literal["byte", "character", "word", "bpe"]
 
 BYTE_VOCABULARY_SIZE = 256
+SMALLEST_BPE_VOCABULARY_SIZE = BYTE_VOCABULARY_SIZE + 4
 
 MOST_EPOCHS = 10_000
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact

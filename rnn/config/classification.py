@@ -5,14 +5,17 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, ConvolutionConfig, as_dropout
-from rnn.config.base import BYTE_VOCABULARY_SIZE, Config, PresetName, TextTokenizerName
+from rnn.config.base import (
+    SMALLEST_BPE_VOCABULARY_SIZE,
+    Config,
+    PresetName,
+    TextTokenizerName,
+)
 from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
 PoolingName = Literal["last", "max", "mean", "attention", "concatenated"]
 TruncationName = Literal["start", "end", "both"]
-
-SMALLEST_BPE_VOCABULARY_SIZE = BYTE_VOCABULARY_SIZE + 4  # a language model's too
 
 
 class ClassificationArchitecture(ArchitectureConfig):

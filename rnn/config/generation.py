@@ -5,7 +5,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rnn.config.architecture import ArchitectureConfig, as_dropout
-from rnn.config.base import Config, PresetName, TextTokenizerName
+from rnn.config.base import (
+    SMALLEST_BPE_VOCABULARY_SIZE,
+    Config,
+    PresetName,
+    TextTokenizerName,
+)
 from rnn.config.serving import ServingConfig
 from rnn.config.training import TrainingConfig
 
@@ -82,7 +87,7 @@ class GenerationData(Config):
     )
     vocabulary_size: int = Field(
         10_000,
-        ge=260,
+        ge=SMALLEST_BPE_VOCABULARY_SIZE,
         le=1_000_000,
         description="Tokens at most, for character, word and bpe; the rarest are unknown.",
     )

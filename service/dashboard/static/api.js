@@ -83,9 +83,9 @@ export function upload(path, form, told) {
 
 let leaving = false;
 
-/** Whether the page still asks for anything by itself: what it asks after a sign-out is refused. */
-export function leave(now) {
-  leaving = now;
+/** Whether the page asks for nothing by itself any more: after a sign-out that would be refused. */
+export function leave(yes) {
+  leaving = yes;
   document.dispatchEvent(new Event("visibilitychange")); // ends what is followed, or goes on with it
 }
 
