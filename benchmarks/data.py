@@ -37,5 +37,10 @@ def sst2(data: Path, part: str) -> list[tuple[str, str]]:
     return [(text, SST2_LABELS[label]) for label, _, text in cut]
 
 
+def penn_treebank(data: Path, part: str) -> list[str]:
+    """The sentences of a part, "train", "valid" or "test": words between spaces."""
+    return [line.strip() for line in read_lines(data / "ptb" / f"ptb.{part}.txt.gz")]
+
+
 def tinyshakespeare(data: Path) -> str:
     return read_packed(data / "tinyshakespeare" / "input.txt.gz")

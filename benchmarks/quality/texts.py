@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks.data import SST2_LABELS, read_lines, sst2
+from benchmarks.data import SST2_LABELS, penn_treebank, read_lines, sst2
 from benchmarks.service import json_lines
 
 PHRASE_LABELS = {"0": "negative", "1": "negative", "3": "positive", "4": "positive"}
@@ -77,8 +77,8 @@ def ptb_upload(data: Path) -> bytes:
     """A row for each line, all three parts: the figures of the test part are the job's own, since
     perplexity cannot be asked for."""
     rows = [
-        {"text": line.strip(), "split": split}
+        {"text": sentence, "split": split}
         for part, split in SPLITS.items()
-        for line in read_lines(data / "ptb" / f"ptb.{part}.txt.gz")
+        for sentence in penn_treebank(data, part)
     ]
     return json_lines(rows)

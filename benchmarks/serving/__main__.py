@@ -41,6 +41,7 @@ from benchmarks.serving.sessions import sessions
 SECTIONS: dict[str, tuple[Callable[[Bench], list[Row]], tuple[str, ...]]] = {
     "generator": (generator, ()),
     "streams": (generation.streams, ("generation",)),
+    "words": (generation.words, ("words",)),
     "prefixes": (generation.prefixes, ("generation",)),
     "sentiment": (answers.sentiment, ("sentiment",)),
     "forecasts": (answers.forecasts, ("forecasts",)),

@@ -60,14 +60,14 @@ class Peer:
         return [str(python), str(SCRIPTS / self.script)]
 
 
-ANSWERED = ("sentiment", "forecasts")
+ANSWERED, STREAMED = ("sentiment", "forecasts"), ("generation", "words")
 PEERS = {
     "mosec": Peer("mosec, batching", "mosec_server.py", "/inference", ANSWERED, ("mosec",)),
     "litserve": Peer(
         "LitServe, batching",
         "litserve_server.py",
         "/predict",
-        (*ANSWERED, "generation"),
+        (*ANSWERED, *STREAMED),
         ("litserve",),
     ),
     "ray": Peer("Ray Serve, batching", "ray_server.py", "/predict", ANSWERED, ("ray",)),
@@ -76,14 +76,14 @@ PEERS = {
         "FastAPI and torch",
         "fastapi_server.py",
         "/predict",
-        (*ANSWERED, "generation"),
+        (*ANSWERED, *STREAMED),
         ("fastapi", "uvicorn", "torch"),
     ),
     "onnx": Peer(
         "FastAPI and ONNX Runtime",
         "onnx_server.py",
         "/predict",
-        ("sentiment", "generation"),
+        ("sentiment", *STREAMED),
         ("onnxruntime",),
     ),
 }

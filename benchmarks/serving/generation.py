@@ -1,12 +1,12 @@
-"""Bytes drawn from shape S, streamed; and what a prompt that was read before saves."""
+"""Tokens of both shapes, streamed; and what a prompt that was read before saves."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
 
-from benchmarks.data import tinyshakespeare
+from benchmarks.data import penn_treebank, tinyshakespeare
 from benchmarks.serving.bench import Bench, Cell, side_by_side
 from benchmarks.serving.candidates import streamed
 from benchmarks.serving.rows import Row
@@ -14,26 +14,43 @@ from benchmarks.serving.rows import Row
 TOKENS = 200
 STREAMS = (1, 4, 16, 64, 256)
 PROMPT, PROMPTS = 32, 2_048
+TOKENS_OF_WORDS, STREAMS_OF_WORDS, PROMPT_WORDS = 50, (1, 16, 64, 256), 8
 LONG_PROMPT, LONG_PROMPTS = 10_000, 512
 ALIKE = 48  # characters that candidates must begin with alike; later ones may be near ties
 NEW, REPEATED = "10,000 tokens, read for the first time", "10,000 tokens, asked before"
 
 
 def streams(bench: Bench) -> list[Row]:
-    """Streams at the same time, each begun anew as soon as it is whole."""
+    """Of shape S: streams at the same time, each begun anew as soon as it is whole."""
     prompts = list(_prompts(bench, PROMPT, PROMPTS))
+    return _streams(bench, "generation", prompts, TOKENS, STREAMS)
+
+
+def words(bench: Bench) -> list[Row]:
+    """Of shape L, likewise."""
+    known = " ".join(penn_treebank(bench.data, "valid")).split()
+    prompts = [
+        " ".join(known[start : start + PROMPT_WORDS])
+        for start in range(0, PROMPTS * PROMPT_WORDS, PROMPT_WORDS)
+    ]
+    return _streams(bench, "words", prompts, TOKENS_OF_WORDS, STREAMS_OF_WORDS)
+
+
+def _streams(
+    bench: Bench, model: str, prompts: list[str], tokens: int, streams: Sequence[int]
+) -> list[Row]:
     cells = [
         Cell(
             f"{count} streams" if count > 1 else "1 stream",
             count,
-            [our_body(prompt, TOKENS) for prompt in prompts],
-            [{"prompt": prompt, "tokens": TOKENS} for prompt in prompts],
-            tokens=TOKENS,
+            [our_body(prompt, tokens, model) for prompt in prompts],
+            [{"prompt": prompt, "tokens": tokens} for prompt in prompts],
+            tokens=tokens,
             fresh="prompt",
         )
-        for count in STREAMS
+        for count in streams
     ]
-    return side_by_side(bench, "generation", "/generations", cells, same_text)
+    return side_by_side(bench, model, "/generations", cells, same_text)
 
 
 def prefixes(bench: Bench) -> list[Row]:
@@ -47,9 +64,9 @@ def prefixes(bench: Bench) -> list[Row]:
     return side_by_side(bench, "generation", "/generations", cells, same_text)
 
 
-def our_body(prompt: str, tokens: int) -> dict[str, Any]:
+def our_body(prompt: str, tokens: int, model: str = "generation") -> dict[str, Any]:
     return {
-        "model": "generation",
+        "model": model,
         "prompt": prompt,
         "max_new_tokens": tokens,
         "temperature": 0.0,
@@ -59,7 +76,8 @@ def our_body(prompt: str, tokens: int) -> dict[str, Any]:
 
 def same_text(ours: list[httpx.Response], theirs: list[httpx.Response]) -> str:
     for index, pair in enumerate(zip(ours, theirs, strict=True)):
-        our_text, their_text = (streamed(answer)[:ALIKE] for answer in pair)
+        # A word at the beginning of a line has no space before it.
+        our_text, their_text = (" ".join(streamed(each).split())[:ALIKE] for each in pair)
         if our_text != their_text:
             return f"another text from prompt {index}: {their_text!r}, not {our_text!r}."
     return ""

@@ -1,4 +1,4 @@
-"""The three networks: trained for a moment over HTTP, so that they are served as every other one,
+"""The networks: trained for a moment over HTTP, so that they are served as every other one,
 and written once more for the peers.
 
 What they have learned is not judged here, so a few steps are enough: their weights are those of a
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.data import sst2, tinyshakespeare
+from benchmarks.data import penn_treebank, sst2, tinyshakespeare
 from benchmarks.kernels.networks import CPU, torch_lstm
 from benchmarks.quality.series import m4_upload
 from benchmarks.quality.texts import labelled_upload
@@ -38,6 +38,12 @@ CHOICES: dict[str, dict[str, Any]] = {
         "task": "text-generation",
         "architecture": {"num_layers": 2, "hidden_size": 512, "embedding_size": 256},
         "training": {"max_steps": 40, "batch_size": 16, "bptt_length": 64},
+    },
+    "words": {
+        "task": "text-generation",
+        "architecture": {"num_layers": 3, "hidden_size": 1_150, "embedding_size": 400},
+        "training": {"max_steps": 8, "batch_size": 16, "bptt_length": 32},
+        "data": {"tokenizer": "word", "vocabulary_size": 10_000, "validation_fraction": 0.005},
     },
     "sentiment": {
         "task": "text-classification",
@@ -92,6 +98,9 @@ def _upload(task: str, data: Path) -> tuple[str, bytes]:
     match task:
         case "generation":
             return "text.txt", tinyshakespeare(data)[:TRAINED_CHARACTERS].encode()
+        case "words":
+            lines = penn_treebank(data, "train")
+            return "treebank.txt", "\n".join(lines).encode()
         case "sentiment":
             return "sentences.jsonl", labelled_upload(sst2(data, "train"))
         case _:
@@ -109,7 +118,9 @@ def written_for_peers(models: Path, task: str, folder: Path) -> None:
             head = generation.head.linear()
             assert head is not None
             tensors = {"embedding.weight": generation.embedding.weight, **_linear("out", head)}
-            _write(folder, task, {**tensors, **_lstm(generation.stack)}, config.architecture, {})
+            said = {} if content.tokenizer is None else json.loads(content.tokenizer.to_json())
+            tensors |= _lstm(generation.stack)
+            _write(folder, task, tensors, config.architecture, said)
         case ClassificationConfig() as config:
             assert isinstance(content.tokenizer, WordTokenizer)
             labels = content.values["labels"]

@@ -36,6 +36,12 @@ SHOWN = {
         "arrive together count once.",
         STREAMED,
     ),
+    "words": Shown(
+        "Generation by a large network, streamed",
+        "Words of the Penn Treebank, 10,000 of them, embedding 400, LSTM 3x1150; 50 tokens a "
+        "stream, else as above.",
+        STREAMED,
+    ),
     "sentiment": Shown(
         "Sentiment",
         "BiLSTM 2x256, one sentence of SST-2 a request, of the lengths that they have.",
@@ -55,7 +61,7 @@ SHOWN = {
     ),
     "prefixes": Shown(
         "The first token after a long prompt",
-        "Network and events as above; one client.",
+        "The byte network of the first section of generation; one client.",
         ("first p50 ms", "first p99 ms"),
     ),
     "replicas": Shown(

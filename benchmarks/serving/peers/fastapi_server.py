@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from networks import PORT, TASK, Body, event, served
+from networks import PORT, TASK, Body, served
 from pydantic import BaseModel
 
 
@@ -48,7 +48,7 @@ else:
 
 def _events(asked: Body) -> Iterator[str]:
     for [token] in model.stream([asked]):
-        yield event(token)
+        yield model.event(token)
 
 
 if __name__ == "__main__":

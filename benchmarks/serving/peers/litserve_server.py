@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import litserve
-from networks import MOST_ROWS, PORT, TASK, WAIT_SECONDS, Body, event, served
+from networks import MOST_ROWS, PORT, TASK, WAIT_SECONDS, Body, served
 
 
 class Answers(litserve.LitAPI):
@@ -39,11 +39,11 @@ class Streams(Answers):
 
     def encode_response(self, output: Iterator[list[int | None]]):
         for tokens in output:
-            yield ["" if token is None else event(token) for token in tokens]
+            yield ["" if token is None else self.model.event(token) for token in tokens]
 
 
 if __name__ == "__main__":
-    streams = TASK == "generation"
+    streams = TASK in ("generation", "words")
     api = (Streams if streams else Answers)(
         max_batch_size=MOST_ROWS, batch_timeout=WAIT_SECONDS, stream=streams
     )

@@ -30,7 +30,7 @@ Body = dict[str, Any]
 def served() -> Any:
     """The model of this peer's task, in evaluation mode, on its number of threads."""
     torch.set_num_threads(THREADS)
-    return {"sentiment": Sentiment, "forecasts": Forecast, "generation": Generation}[TASK]()
+    return {"sentiment": Sentiment, "forecasts": Forecast}.get(TASK, Generation)()
 
 
 def described(task: str) -> Any:
@@ -170,11 +170,13 @@ def _read(values: np.ndarray) -> Tensor:
 
 
 class Generation(nn.Module):
-    """Bytes, `nn.LSTM`, byte scores; the likeliest byte is always taken."""
+    """Bytes or words, `nn.LSTM`, their scores; the likeliest is always taken."""
 
     def __init__(self) -> None:
         super().__init__()
-        weights, said = load_file(FOLDER / "generation.safetensors"), described("generation")
+        weights, said = load_file(FOLDER / f"{TASK}.safetensors"), described(TASK)
+        self.words = said.get("tokens")
+        self.numbers = {word: number for number, word in enumerate(self.words or [])}
         vocabulary, size = weights["embedding.weight"].shape
         self.embedding = nn.Embedding(vocabulary, size)
         self.lstm = nn.LSTM(size, said["hidden_size"], said["num_layers"], batch_first=True)
@@ -186,7 +188,7 @@ class Generation(nn.Module):
         """A byte of each text at a time, None after its last; prompts are read one by one."""
         counts = [body["tokens"] for body in bodies]
         with torch.inference_mode():
-            read = [self._prompt(body["prompt"].encode()) for body in bodies]
+            read = [self._prompt(self.tokens(body["prompt"])) for body in bodies]
             tokens_b = torch.stack([scores_v.argmax() for scores_v, _ in read])
             state = tuple(torch.cat([end[part] for _, end in read], dim=1) for part in (0, 1))
         for place in range(max(counts)):
@@ -198,11 +200,16 @@ class Generation(nn.Module):
                 y_b1h, state = self.lstm(self.embedding(tokens_b[:, None]), state)
                 tokens_b = self.out(y_b1h[:, 0]).argmax(dim=1)
 
-    def _prompt(self, prompt: bytes) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y_1th, end = self.lstm(self.embedding(torch.tensor([list(prompt)])))
+    def tokens(self, prompt: str) -> list[int]:
+        if self.words is None:
+            return list(prompt.encode())
+        return [self.numbers.get(word, self.numbers["<unk>"]) for word in prompt.split()]
+
+    def event(self, token: int) -> str:
+        """One token as a server-sent event."""
+        text = chr(token) if self.words is None else f" {self.words[token]}"
+        return f'data: {{"token": {token}, "text": {json.dumps(text)}}}\n\n'
+
+    def _prompt(self, tokens: list[int]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y_1th, end = self.lstm(self.embedding(torch.tensor([tokens])))
         return self.out(y_1th[0, -1]), end
-
-
-def event(token: int) -> str:
-    """One byte as a server-sent event."""
-    return f'data: {{"token": {token}, "text": {json.dumps(chr(token))}}}\n\n'

@@ -8,7 +8,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from networks import PORT, TASK, THREADS, Body, event, served
+from networks import PORT, TASK, THREADS, Body, served
 from pydantic import BaseModel
 
 
@@ -57,12 +57,12 @@ def _events(asked: Prompt) -> Iterator[str]:
     token_b, *states = step.run(
         None,
         {
-            "tokens": np.array([list(asked.prompt.encode())]).T,
+            "tokens": np.array([model.tokens(asked.prompt)]).T,
             **dict(zip(names, states, strict=True)),
         },
     )
     for place in range(asked.tokens):
-        yield event(int(token_b[0]))
+        yield model.event(int(token_b[0]))
         if place + 1 < asked.tokens:
             token_b, *states = step.run(
                 None, {"tokens": token_b[None], **dict(zip(names, states, strict=True))}
