@@ -38,6 +38,7 @@ from rnn.determinism import Randomness
 from rnn.errors import CheckpointError
 from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.paths import Dependence
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.shrinkage import Shrinkage
 from rnn.generation.network import GenerationNetwork
@@ -199,6 +200,7 @@ def make_predictor(
                 Conformal.from_values(content.values),
                 Shrinkage.from_values(content.values),
                 precision,
+                Dependence.from_values(content.values),
             )
         case ClassificationConfig() as config:
             labels = content.values.get("labels")

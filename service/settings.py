@@ -152,7 +152,12 @@ class Settings(BaseSettings):
     max_series: int = Field(10_000, ge=1, description="In one forecast request.")
     max_request_points: int = Field(2_000_000, ge=1, description="In all series together.")
     max_forecast_values: int = Field(
-        2_000_000, ge=1, description="Series x horizon x (quantiles + 1) in one answer."
+        2_000_000,
+        ge=1,
+        description="Series x horizon x (quantiles + sample paths + 1) in one answer.",
+    )
+    max_sample_paths: int = Field(
+        1_000, ge=0, description="Of each series in one forecast request."
     )
     max_texts: int = Field(10_000, ge=1, description="In one sentiment request.")
     max_text_chars: int = Field(100_000, ge=1, description="Of one text or prompt.")

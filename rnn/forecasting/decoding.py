@@ -1,7 +1,9 @@
 """From coded windows to forecasts in the unit of the series."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -35,6 +37,10 @@ class Forecast:
     quantiles_bhq: FloatArray
 
 
+Marginals: TypeAlias = Callable[[Sequence[float]], Forecast]
+"""What is said of each timestep by itself: a forecast by the levels of its quantiles."""
+
+
 class Decoder:
     """A trained network with what computes its stacks.
 
@@ -66,10 +72,35 @@ class Decoder:
     def forecast(self, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
         """Of windows coded for any horizon up to the trained one; recursive decoding also goes on
         beyond it."""
+        return self.marginals(coded)(levels)
+
+    def marginals(self, coded: CodedWindows) -> Marginals:
+        """Likewise, of any levels.
+
+        The paths of a timestep of recursive decoding stand for equal shares of probability, in an
+        order of its own (Latin hypercube sampling, McKay et al. 1979): the same for every row, so
+        that a forecast does not depend on what is asked beside it.
+        """
         head = self._network.head
-        if isinstance(head, RecursiveHead):
-            return self._drawn(head, coded, levels)
-        return stated(self.distribution, self._outputs(head, coded), coded, levels)
+        if not isinstance(head, RecursiveHead):
+            return partial(stated, self.distribution, self._outputs(head, coded), coded)
+        shares = [
+            np.random.default_rng([timestep]).permutation(self._paths)
+            for timestep in range(coded.future_bhd.shape[1])
+        ]
+        return partial(
+            _summarised, *self._drawn(coded, (np.stack(shares)[None] + 0.5) / self._paths)
+        )
+
+    @property
+    def draws_paths(self) -> bool:
+        """Whether `paths` can be asked for; of points there is but one."""
+        return self._paths > 1 and self._writer is not None
+
+    def paths(self, coded: CodedWindows, levels_bhp: FloatArray) -> FloatArray:
+        """[B, H, P] values of recursive decoding, drawn at the levels [B, H, P], each read before
+        the next."""
+        return self._drawn(coded, levels_bhp)[1]
 
     def outputs(self, coded: CodedWindows, truth_bh2: Tensor) -> Tensor:
         """[B, horizon, outputs]: as `ForecastingNetwork.forward`, and with it recursive decoding
@@ -115,35 +146,36 @@ class Decoder:
         inputs_btd = torch.from_numpy(coded.inputs_btd).to(self._device)
         return inputs_btd, torch.from_numpy(coded.future_bhd).to(self._device)
 
-    def _drawn(self, head: RecursiveHead, coded: CodedWindows, levels: Sequence[float]) -> Forecast:
-        """Ancestral sampling: each timestep's value is drawn, and read before the next.
-
-        The paths of a timestep stand for equal shares of probability, in an order of its own
-        (Latin hypercube sampling, McKay et al. 1979): the same for every row, so that a forecast
-        does not depend on what is asked beside it.
-        """
+    def _drawn(self, coded: CodedWindows, levels_bhp: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Ancestral sampling: each timestep's value is drawn, and read before the next. Means and
+        values [B, H, P]; the levels may be [1, H, P], those of every row."""
+        head = self._network.head
+        assert isinstance(head, RecursiveHead)
         assert self._writer is not None
-        batch, horizon, _ = coded.future_bhd.shape
-        paths, units = self._paths, Units.of(coded)
+        batch, paths, units = len(coded.future_bhd), levels_bhp.shape[2], Units.of(coded)
         _, state = self._read(self._tensors(coded)[0])
         states = state.select(torch.arange(batch).repeat_interleave(paths))
         previous_n2 = np.repeat(coded.inputs_btd[:, -1, :VALUE_FEATURES], paths, axis=0)
         means, drawn = [], []
-        for timestep in range(horizon):
+        for timestep in range(levels_bhp.shape[1]):
             future_nd = np.repeat(coded.future_bhd[:, timestep], paths, axis=0)
             reads_nd = torch.from_numpy(np.concatenate([previous_n2, future_nd], axis=1))
             y_nh, states = self._writer.step(reads_nd, states)
             outputs_bpo = linear_alone(head.out, y_nh.reshape(batch, paths, -1))
             outputs_n1o = _numbers(outputs_bpo).reshape(batch * paths, 1, -1)
             here = units.step(timestep, paths)
-            share_p = (np.random.default_rng([timestep]).permutation(paths) + 0.5) / paths
-            level_n1 = np.tile(share_p, batch)[:, None]
+            level_n1 = np.broadcast_to(levels_bhp[:, timestep], (batch, paths)).reshape(-1, 1)
             values_n1 = self.distribution.quantiles(outputs_n1o, here, level_n1)[:, :, 0]
             previous_n2 = read_values(values_n1, here.scale)[:, 0]
             means.append(self.distribution.mean(outputs_n1o, here).reshape(batch, paths))
             drawn.append(values_n1.reshape(batch, paths))
-        quantiles_qbh = np.quantile(np.stack(drawn, axis=1), np.asarray(levels), axis=2)
-        return Forecast(np.stack(means, axis=1).mean(axis=2), quantiles_qbh.transpose(1, 2, 0))
+        return np.stack(means, axis=1), np.stack(drawn, axis=1)
+
+
+def _summarised(means_bhp: FloatArray, drawn_bhp: FloatArray, levels: Sequence[float]) -> Forecast:
+    """What drawn paths say together."""
+    quantiles_qbh = np.quantile(drawn_bhp, np.asarray(levels), axis=2)
+    return Forecast(means_bhp.mean(axis=2), quantiles_qbh.transpose(1, 2, 0))
 
 
 def stated(

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnn.config import QUANTILE_LEVELS, ForecastingConfig
-from rnn.data.examples import SeriesExamples
 from rnn.errors import InputMismatchError
 from rnn.forecasting.coding import CodedWindows, code_windows
 from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.covariates import SeriesCovariates, check_covariates, join_covariates
-from rnn.forecasting.decoding import Decoder
+from rnn.forecasting.decoding import Decoder, Marginals
 from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.paths import SHARES, Dependence, sample_paths
 from rnn.forecasting.reach import check_reach
 from rnn.forecasting.shrinkage import NO_SHRINKAGE, Shrinkage
 from rnn.forecasting.windows import SeriesWindows, WindowBatch, WindowShape
@@ -34,10 +34,12 @@ _ROWS_PER_BATCH = 64
 @dataclass(frozen=True)
 class ForecastResult:
     """Forecasts in the unit of the series: `mean_bt` [B, horizon], `quantiles_bqt` [B, Q, horizon]
-    in the order of the levels asked for."""
+    in the order of the levels asked for, and where they were asked for, sample paths `samples_bst`
+    [B, S, horizon]."""
 
     mean_bt: FloatArray
     quantiles_bqt: FloatArray
+    samples_bst: FloatArray | None = None
 
 
 class Forecaster:
@@ -47,6 +49,7 @@ class Forecaster:
         conformal: what is added to the quantiles, if anything.
         shrinkage: how far forecasts are drawn back to their base, before that.
         precision: what its stacks are computed in, where there are kernels for it.
+        dependence: of timesteps on each other, where decoding does not draw it.
 
     Attributes:
         quantile_levels: the levels that figures were computed for.
@@ -61,17 +64,33 @@ class Forecaster:
         conformal: Conformal | None = None,
         shrinkage: Shrinkage = NO_SHRINKAGE,
         precision: Precision = "float32",
+        dependence: Dependence | None = None,
     ) -> None:
         self.config = config
         self._decoder = Decoder(config, network.eval(), fast=True, precision=precision)
         self._conformal = conformal
         self._shrinkage = shrinkage
+        self._dependence = dependence
         self._shape = WindowShape.of(config.data)
 
     @property
     def precision(self) -> Precision:
         """What its stacks are computed in."""
         return self._decoder.precision
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether it can be asked for sample paths."""
+        return self._decoder.draws_paths or self._dependence is not None
+
+    def check_paths(self) -> None:
+        """Raises InputMismatchError where there are no sample paths."""
+        if not self.has_paths:
+            raise InputMismatchError(
+                "this version does not know how its timesteps depend on each other, so it has no "
+                "sample paths: train it again",
+                ("num_samples",),
+            )
 
     @torch.inference_mode()
     def forecast(
@@ -80,6 +99,9 @@ class Forecaster:
         horizon: int,
         quantiles: Sequence[float],
         covariates: Sequence[SeriesCovariates] | None = None,
+        *,
+        num_samples: int = 0,
+        seeds: Sequence[int] = (),
     ) -> ForecastResult:
         """The next `horizon` values after the end of each series.
 
@@ -87,12 +109,17 @@ class Forecaster:
             series: float64 [T] each, in order of time; NaN is a missing value.
             horizon, quantiles: as far as the model reaches (`rnn.forecasting.reach`).
             covariates: what is known beside each series; None: nothing is.
+            num_samples: sample paths of each series (`rnn.forecasting.paths`).
+            seeds: of the paths of each series, not negative.
 
         Raises:
             InputMismatchError: a horizon or level that was not trained, a series without any
-                observed value, or covariates that are not those the model reads.
+                observed value, covariates that are not those the model reads, or paths that it
+                cannot draw.
         """
         check_reach(self.config, horizon, quantiles)
+        if num_samples:
+            self.check_paths()
         for index, values in enumerate(series):
             if np.isnan(values).all():
                 raise InputMismatchError(f"series {index} has no observed value")
@@ -100,19 +127,21 @@ class Forecaster:
         check_covariates(series, known, self.config.data, horizon)
         means: list[FloatArray] = [np.empty((0, horizon))]
         levels: list[FloatArray] = [np.empty((0, len(quantiles), horizon))]
+        samples: list[FloatArray] = [np.empty((0, num_samples, horizon))]
         for start in range(0, len(series), _ROWS_PER_BATCH):
             rows = slice(start, start + _ROWS_PER_BATCH)
             examples = join_covariates(series[rows], known[rows], self.config.data)
-            result = self._forecast(examples, horizon, quantiles)
+            windows = SeriesWindows(examples, self.shape(horizon)).ends()
+            result = self.forecast_windows(windows, horizon, quantiles, num_samples, seeds[rows])
             means.append(result.mean_bt)
             levels.append(result.quantiles_bqt)
-        return ForecastResult(np.concatenate(means), np.concatenate(levels))
-
-    def _forecast(
-        self, examples: SeriesExamples, horizon: int, quantiles: Sequence[float]
-    ) -> ForecastResult:
-        windows = SeriesWindows(examples, self.shape(horizon)).ends()
-        return self.forecast_windows(windows, horizon, quantiles)
+            if result.samples_bst is not None:
+                samples.append(result.samples_bst)
+        return ForecastResult(
+            np.concatenate(means),
+            np.concatenate(levels),
+            np.concatenate(samples) if num_samples else None,
+        )
 
     def shape(self, horizon: int) -> WindowShape:
         """What windows hold for a forecast that goes so far."""
@@ -127,19 +156,36 @@ class Forecaster:
 
     @torch.inference_mode()
     def forecast_windows(
-        self, windows: WindowBatch, horizon: int, quantiles: Sequence[float]
+        self,
+        windows: WindowBatch,
+        horizon: int,
+        quantiles: Sequence[float],
+        num_samples: int = 0,
+        seeds: Sequence[int] = (),
     ) -> ForecastResult:
-        """Likewise, of windows in the shape for the horizon, both checked before."""
+        """Likewise, of windows in the shape for the horizon, all checked before."""
         coded = code_windows(windows, self.shape(horizon))
-        found = self._decoder.forecast(coded, quantiles)
-        found = self._shrinkage.applied(found, coded.base_bh)
-        quantiles_bhq = found.quantiles_bhq
-        if self._conformal is not None:
-            quantiles_bhq = self._conformal.applied(
-                quantiles_bhq, quantiles, coded.scale.scale_b, self._decoder.lowest_value
-            )
+        marginals = self._decoder.marginals(coded)
+        mean_bh, quantiles_bhq = self._answered(marginals, coded, quantiles)
+        samples_bst = None
+        if num_samples:
+            shares_bhp = self._answered(marginals, coded, SHARES)[1]
+            samples_bst = sample_paths(
+                self._decoder, self._dependence, coded, shares_bhp, num_samples, seeds
+            )[:, :, :horizon]
         return ForecastResult(
-            found.mean_bh[:, :horizon], quantiles_bhq[:, :horizon].transpose(0, 2, 1)
+            mean_bh[:, :horizon], quantiles_bhq[:, :horizon].transpose(0, 2, 1), samples_bst
+        )
+
+    def _answered(
+        self, marginals: Marginals, coded: CodedWindows, levels: Sequence[float]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mean [B, H] and quantiles [B, H, Q], drawn back and calibrated."""
+        found = self._shrinkage.applied(marginals(levels), coded.base_bh)
+        if self._conformal is None:
+            return found.mean_bh, found.quantiles_bhq
+        return found.mean_bh, self._conformal.applied(
+            found.quantiles_bhq, levels, coded.scale.scale_b, self._decoder.lowest_value
         )
 
     def initial_state(self) -> HiddenState:

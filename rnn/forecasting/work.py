@@ -23,6 +23,7 @@ from rnn.forecasting.distributions import DISTRIBUTIONS
 from rnn.forecasting.evaluation import Figures, Yardsticks
 from rnn.forecasting.metrics import Tally
 from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.paths import Dependence
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.shrinkage import NO_SHRINKAGE, Shrinkage
 from rnn.forecasting.targets import Targets, read_values
@@ -109,6 +110,7 @@ class ForecastingWork:
         self._yardsticks = self._measured(self._validation)
         self._shrinkage = NO_SHRINKAGE
         self._conformal: Conformal | None = None
+        self._dependence: Dependence | None = None
 
     def _measured(self, part: HeldOut) -> Yardsticks:
         held_out = self._shape.back_test.held_out
@@ -211,13 +213,21 @@ class ForecastingWork:
         part = self._validation.thinned(_CALIBRATION_WINDOWS)
         if architecture.distribution == "point":
             return self._calibrate_points(part, recursive=architecture.decoding == "recursive")
-        if data.conformal:
-            errors = [
+        draws_paths = architecture.decoding == "recursive"
+        if draws_paths and not data.conformal:
+            return {}
+        errors_nhq = np.concatenate(
+            [
                 (batch.windows.future_bh[:, :, None] - batch.forecast.quantiles_bhq)
                 / batch.coded.scale.scale_b[:, None, None]
                 for batch in self._forecasts(part)
             ]
-            self._conformal = Conformal.fit(np.concatenate(errors))
+        )
+        if data.conformal:
+            self._conformal = Conformal.fit(errors_nhq)
+            errors_nhq -= self._conformal.offsets_hq
+        if not draws_paths:
+            self._dependence = Dependence.fit(errors_nhq)
         return {}
 
     def _calibrate_points(self, part: HeldOut, *, recursive: bool) -> dict[str, float]:
@@ -233,7 +243,9 @@ class ForecastingWork:
             group_b = part.series_b * (1 + int(spans_b.max())) + spans_b
             self._shrinkage = Shrinkage.fit(correction_bh, residual_bh, group_b)
         share = self._shrinkage.share
-        self._conformal = Conformal.around_points(residual_bh - share * correction_bh)
+        errors_bh = residual_bh - share * correction_bh
+        self._conformal = Conformal.around_points(errors_bh)
+        self._dependence = Dependence.fit(errors_bh[:, :, None] - self._conformal.offsets_hq)
         return {"shrinkage": share}
 
     def test(self) -> dict[str, float]:
@@ -309,9 +321,9 @@ class ForecastingWork:
         pass
 
     def model_parts(self) -> ModelParts:
-        values = self._shrinkage.to_values()
+        parts = (self._shrinkage, self._conformal, self._dependence)
         return ModelParts(
-            values if self._conformal is None else values | self._conformal.to_values()
+            {name: value for part in parts if part for name, value in part.to_values().items()}
         )
 
 

@@ -1,5 +1,6 @@
 """Forecasts of series that come with the request."""
 
+import secrets
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from rnn.config import MAX_SEED
 from rnn.forecasting.covariates import SeriesCovariates
 from service.api.deps import ServicesDep
 from service.api.direct import direct
@@ -31,7 +33,7 @@ async def forecast(
     subject: Annotated[Subject, requires(Scope.PREDICT)],
     services: ServicesDep,
 ) -> Response:
-    """Mean and quantiles of the timesteps that follow each series."""
+    """Mean, quantiles and sample paths of the timesteps that follow each series."""
     points = _check_size(body, services.settings)
     _check_counts(body)
     version = await served_version(services, subject, body.model, "time-series-forecasting")
@@ -46,8 +48,11 @@ async def forecast(
         body.quantiles,
         covariates,
         max_values=services.settings.max_forecast_values,
+        num_samples=body.num_samples,
+        seed=_seed(body),
     )
-    if forecasts.quantiles_bqt.size > THREADED_POINTS:
+    samples = 0 if forecasts.samples_bst is None else forecasts.samples_bst.size
+    if forecasts.quantiles_bqt.size + samples > THREADED_POINTS:
         content = await run_in_threadpool(_answer, version, body.quantiles, forecasts)
     else:
         content = _answer(version, body.quantiles, forecasts)
@@ -68,6 +73,10 @@ def _check_size(body: ForecastRequest, settings: Settings) -> int:
     points = sum(lengths) + sum(len(values) for each in beside for values in each.values())
     if points > settings.max_request_points:
         raise _too_large(f"{points} points in all, the limit is {settings.max_request_points}")
+    if body.num_samples > settings.max_sample_paths:
+        message = f"{body.num_samples} sample paths, the limit is {settings.max_sample_paths}"
+        fault = Fault(("body", "num_samples"), message)
+        raise ValidationError(f"The answer would be too large: {message}.", faults=[fault])
     return points
 
 
@@ -125,18 +134,29 @@ def _arrays(series: list[list[float | None]]) -> list[np.ndarray]:
     return arrays
 
 
+def _seed(body: ForecastRequest) -> int:
+    """Of the paths of the first series; 0 where there are none."""
+    if body.seed is None and body.num_samples:
+        return secrets.randbelow(MAX_SEED)
+    return body.seed or 0
+
+
 def _answer(version: ServedVersion, levels: list[float], forecasts: Forecasts) -> bytes:
     """The JSON of a ForecastAnswer, straight from the arrays: a model would check each number."""
     names = [str(level) for level in levels]
+    answers: list[dict[str, Any]] = [
+        {"mean": mean_t, "quantiles": dict(zip(names, bands_qt, strict=True))}
+        for mean_t, bands_qt in zip(
+            forecasts.mean_bt.tolist(), forecasts.quantiles_bqt.tolist(), strict=True
+        )
+    ]
+    if forecasts.samples_bst is not None:
+        for answer, samples_st in zip(answers, forecasts.samples_bst.tolist(), strict=True):
+            answer["samples"] = samples_st
     return to_json(
         {
             "model": {"name": version.name, "version": version.version},
             "horizon": forecasts.horizon,
-            "forecasts": [
-                {"mean": mean_t, "quantiles": dict(zip(names, bands_qt, strict=True))}
-                for mean_t, bands_qt in zip(
-                    forecasts.mean_bt.tolist(), forecasts.quantiles_bqt.tolist(), strict=True
-                )
-            ],
+            "forecasts": answers,
         }
     )

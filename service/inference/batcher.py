@@ -15,6 +15,7 @@ import torch
 
 from rnn.classification.predictor import Classifier
 from rnn.forecasting.covariates import SeriesCovariates, check_covariates
+from rnn.forecasting.decoding import PATHS
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.reach import check_reach
 from service.errors import ValidationError
@@ -33,11 +34,15 @@ class Job(Protocol):
 
     Attributes:
         key: jobs of one key are computed together.
+        rows_per_turn: so many rows of its key at most.
         order: of its rows, as they are best computed.
     """
 
     @property
     def key(self) -> Hashable: ...
+
+    @property
+    def rows_per_turn(self) -> int: ...
 
     @property
     def order(self) -> Sequence[int]: ...
@@ -59,16 +64,20 @@ class ForecastJob:
         self._request, self._model = request, model
         self._horizon = request.horizon or cast(int, model.config.data.horizon)
         count = len(request.series)
-        values = count * self._horizon * (len(request.quantiles) + 1)
+        values = count * self._horizon * (len(request.quantiles) + request.num_samples + 1)
         if values > request.max_values:
             raise ValidationError(
                 f"The answer would hold {values} numbers, the limit is {request.max_values}: "
-                "ask for fewer series, timesteps or quantiles."
+                "ask for fewer series, timesteps, quantiles or samples."
             )
         check_reach(model.config, self._horizon, request.quantiles)
+        if request.num_samples:
+            model.check_paths()
         self._covariates = request.covariates or [SeriesCovariates()] * count
         check_covariates(request.series, self._covariates, model.config.data, self._horizon)
-        self.key = (id(model), self._horizon, tuple(request.quantiles))
+        self.key = (id(model), self._horizon, tuple(request.quantiles), request.num_samples)
+        # Recursive decoding draws that many paths for a forecast, and as many again for samples.
+        self.rows_per_turn = max(1, ROWS_PER_TURN // (1 + -(-request.num_samples // PATHS)))
         self.order = range(count)
 
     def compute(self, jobs: Sequence["ForecastJob"], rows: Sequence[int]) -> list[Any]:
@@ -79,15 +88,22 @@ class ForecastJob:
                 self._horizon,
                 self._request.quantiles,
                 [job._covariates[row] for job, row in asked],
+                num_samples=self._request.num_samples,
+                seeds=[job._request.seed + row for job, row in asked],
             )
-        return list(zip(found.mean_bt, found.quantiles_bqt, strict=True))
+        samples = [None] * len(asked) if found.samples_bst is None else found.samples_bst
+        return list(zip(found.mean_bt, found.quantiles_bqt, samples, strict=True))
 
     def answer(self, results: Sequence[Any]) -> Forecasts:
         """Raises InputMismatchError where a forecast is not finite."""
-        mean_bt = np.stack([mean_t for mean_t, _ in results])
-        quantiles_bqt = np.stack([bands_qt for _, bands_qt in results])
+        means, bands, samples = zip(*results, strict=True)
+        mean_bt, quantiles_bqt = np.stack(means), np.stack(bands)
         require_finite(mean_bt, quantiles_bqt)
-        return Forecasts(self._horizon, mean_bt, quantiles_bqt)
+        if not self._request.num_samples:
+            return Forecasts(self._horizon, mean_bt, quantiles_bqt)
+        samples_bst = np.stack(samples)
+        require_finite(mean_bt, samples_bst)
+        return Forecasts(self._horizon, mean_bt, quantiles_bqt, samples_bst)
 
 
 class ClassifyJob:
@@ -95,6 +111,7 @@ class ClassifyJob:
 
     def __init__(self, request: Classify, model: Classifier) -> None:
         self._texts, self._model = request.texts, model
+        self.rows_per_turn = ROWS_PER_TURN
         scores = len(request.texts) * len(model.labels)
         if request.max_scores is not None and scores > request.max_scores:
             raise ValidationError(
@@ -225,10 +242,11 @@ class Batcher(Generic[User]):
 
 def _shared_out(queue: list[_Queued[User]]) -> list[tuple[_Queued[User], Sequence[int]]]:
     """At most a batch of rows: of each request as many, then of the first what is left of it."""
-    each = max(1, ROWS_PER_TURN // len(queue))
+    most = queue[0].job.rows_per_turn
+    each = max(1, most // len(queue))
     wanted = [min(each, len(queued.job.order) - queued.taken) for queued in queue]
-    wanted = wanted[:ROWS_PER_TURN]
-    left = ROWS_PER_TURN - sum(wanted)
+    wanted = wanted[:most]
+    left = most - sum(wanted)
     shares: list[tuple[_Queued[User], Sequence[int]]] = []
     for queued, count in zip(queue, wanted, strict=False):
         more = min(left, len(queued.job.order) - queued.taken - count)

@@ -214,9 +214,12 @@ class Engine:
         covariates: Sequence[SeriesCovariates] | None,
         *,
         max_values: int,
+        num_samples: int = 0,
+        seed: int = 0,
     ) -> Forecasts:
         """`horizon` None: the one that the network was trained for. `covariates` are those of each
-        series; None: nothing is known beside any.
+        series; None: nothing is known beside any. The `num_samples` sample paths of series `i` are
+        drawn with the seed `seed + i`.
 
         Raises ValidationError where the answer would hold more than `max_values` numbers.
         """
@@ -230,6 +233,8 @@ class Engine:
                     list(quantiles),
                     None if covariates is None else list(covariates),
                     max_values,
+                    num_samples,
+                    seed,
                 )
             )
             return found

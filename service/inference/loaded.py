@@ -240,7 +240,14 @@ def _warm(model: Model, device: Device) -> None:
     if isinstance(model, Forecaster):
         nothing = unknown_covariates(model.config.data, timesteps=1, horizon=1)
         levels = [model.quantile_levels[0]]
-        model.forecast([np.zeros(1)] * rows, 1, levels, [nothing] * rows)
+        model.forecast(
+            [np.zeros(1)] * rows,
+            1,
+            levels,
+            [nothing] * rows,
+            num_samples=int(model.has_paths),
+            seeds=range(rows),
+        )
     elif isinstance(model, Classifier):
         model.classify(["warm"] * rows)
     else:

@@ -38,9 +38,10 @@ class EngineError(Exception):
     """A defect of the engine met a request; its log has the traceback."""
 
 
-class Forecast(Struct, frozen=True, tag=True):
+class Forecast(Struct, frozen=True, tag=True, omit_defaults=True):
     """Asks for a `Forecasts`. `horizon` None: the one that the network was trained for.
-    `covariates` None: nothing is known beside any series."""
+    `covariates` None: nothing is known beside any series. The sample paths of series `i` are drawn
+    with the seed `seed + i`."""
 
     id: int
     network: Network
@@ -49,6 +50,8 @@ class Forecast(Struct, frozen=True, tag=True):
     quantiles: list[float]
     covariates: list[SeriesCovariates] | None
     max_values: int
+    num_samples: int = 0
+    seed: int = 0
 
 
 class Classify(Struct, frozen=True, tag=True):

@@ -107,12 +107,14 @@ class TextFinished(Struct, frozen=True, tag=True, array_like=True):
 GenerationEvent = PromptRead | TokenDrawn | TextFinished
 
 
-class Forecasts(Struct, frozen=True, tag=True):
-    """Of every series, over the horizon that was asked or else the network's own."""
+class Forecasts(Struct, frozen=True, tag=True, omit_defaults=True):
+    """Of every series, over the horizon that was asked or else the network's own; `samples_bst`
+    [B, num_samples, horizon] where they were asked for."""
 
     horizon: int
     mean_bt: np.ndarray
     quantiles_bqt: np.ndarray
+    samples_bst: np.ndarray | None = None
 
 
 class Classifications(Struct, frozen=True, tag=True):

@@ -3,12 +3,14 @@
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.artifacts.store import ArtifactStore
 from service.auth.subjects import Scope
 from service.db.engine import Database
 from service.db.tables import Dataset, Job, Workspace
@@ -16,8 +18,10 @@ from service.jobs.states import JobState
 from service.settings import Settings
 from tests.api.bad_rows import Row, check_rows
 from tests.api.conftest import MakeKey, bearer, problem
+from tests.serving import FORECASTING, publish
 
 PATH = "/api/v1/forecasts"
+GOLDEN = Path(__file__).parents[1] / "golden"
 WAVE = [10 + math.sin(2 * math.pi * t / 12) for t in range(48)]
 GOOD: dict[str, Any] = {"model": "demand", "series": [WAVE], "horizon": 6}
 
@@ -73,6 +77,40 @@ def test_quantiles_are_those_asked_for(client: TestClient, headers: dict[str, st
     assert ask(client, headers, quantiles=[])["forecasts"][0]["quantiles"] == {}
 
 
+def test_sample_paths(client: TestClient, headers: dict[str, str]) -> None:
+    """Of each series by itself: series i has the seed + i."""
+    both = ask(client, headers, series=[WAVE, WAVE], num_samples=100, seed=3)["forecasts"]
+    for forecast in both:
+        samples = forecast.pop("samples")
+        assert [len(path) for path in samples] == [6] * 100
+        for step, low, _, high in zip(range(6), *forecast["quantiles"].values(), strict=True):
+            assert 9 <= sum(path[step] < low for path in samples) <= 11
+            assert 9 <= sum(path[step] > high for path in samples) <= 11
+    assert both == ask(client, headers, series=[WAVE, WAVE])["forecasts"]
+
+
+def test_a_seed_draws_the_same_paths_and_none_draws_others(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    def paths(**choice: Any) -> list[Any]:
+        found = ask(client, headers, num_samples=3, **choice)["forecasts"]
+        return [forecast["samples"] for forecast in found]
+
+    assert paths(series=[WAVE, WAVE], seed=8) == [*paths(seed=8), *paths(seed=9)]
+    assert paths(seed=8) != paths(seed=9)
+    assert paths() != paths(seed=None)
+    assert len(paths(seed=2**53 - 1)[0]) == 3
+
+
+def test_without_sample_paths_the_answer_has_no_word_of_them(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    plain = client.post(PATH, json=GOOD, headers=headers)
+    none = client.post(PATH, json={**GOOD, "num_samples": 0, "seed": 5}, headers=headers)
+    assert b"samples" not in plain.content
+    assert plain.content == none.content
+
+
 INVALID = (422, "validation-error")
 ROWS = [
     Row("forecast-01", *INVALID, {"series": []}, location="body.series"),
@@ -109,6 +147,16 @@ ROWS = [
     Row("forecast-15 twice", *INVALID, {"quantiles": [0.5, 0.5]}, location="body.quantiles"),
     Row("forecast-15 many", *INVALID, {"quantiles": [i / 10_001 for i in range(1, 10_001)]}),
     Row("forecast-15 trained", 422, "model-input-mismatch", {"quantiles": [0.001]}),
+    Row("samples -1", *INVALID, {"num_samples": -1}, location="body.num_samples"),
+    Row("samples 1.5", *INVALID, {"num_samples": 1.5}, location="body.num_samples"),
+    Row("samples text", *INVALID, {"num_samples": "9"}, location="body.num_samples"),
+    Row("samples null", *INVALID, {"num_samples": None}, location="body.num_samples"),
+    Row("samples 1001", *INVALID, {"num_samples": 1_001}, location="body.num_samples"),
+    Row("samples 10^30", *INVALID, {"num_samples": 10**30}, location="body.num_samples"),
+    Row("samples in all", *INVALID, {"num_samples": 1_000, "series": [[1]] * 400}),
+    Row("seed -1", *INVALID, {"seed": -1, "num_samples": 1}, location="body.seed"),
+    Row("seed 2^53", *INVALID, {"seed": 2**53, "num_samples": 1}, location="body.seed"),
+    Row("seed 0.5", *INVALID, {"seed": 0.5, "num_samples": 1}, location="body.seed"),
     Row("forecast-16", 404, "not-found", {"model": "unknown"}),
     Row("forecast-16 version", 404, "not-found", {"model": "demand:2"}),
     Row("forecast-16 alias", 404, "not-found", {"model": "demand@canary"}),
@@ -192,6 +240,30 @@ def test_an_answer_has_a_largest_size(settings: Settings, headers: dict[str, str
         assert ask(client, headers, horizon=11)  # 1 series x 11 x (3 + 1)
         response = client.post(PATH, json={**GOOD, "horizon": 12}, headers=headers)
         assert (response.status_code, problem(response)) == (422, "validation-error")
+        sampled = client.post(PATH, json={**GOOD, "num_samples": 4}, headers=headers)
+        assert (sampled.status_code, problem(sampled)) == (422, "validation-error")
+
+
+def test_a_version_from_before_sample_paths_says_so(
+    client: TestClient,
+    headers: dict[str, str],
+    database: Database,
+    settings: Settings,
+    workspace: Workspace,
+) -> None:
+    publish(
+        database,
+        ArtifactStore(settings.artifact_dir),
+        workspace.id,
+        "old",
+        FORECASTING,
+        GOLDEN / "forecasting" / "model",
+    )
+    old = {**GOOD, "model": "old", "horizon": 1}
+    assert client.post(PATH, json=old, headers=headers).status_code == 200
+    response = client.post(PATH, json={**old, "num_samples": 1}, headers=headers)
+    assert (response.status_code, problem(response)) == (422, "model-input-mismatch")
+    assert [error["location"] for error in response.json()["errors"]] == ["body.num_samples"]
 
 
 def test_over_capacity(settings: Settings, headers: dict[str, str]) -> None:

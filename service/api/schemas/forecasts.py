@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler
 from pydantic.functional_validators import WrapValidator
 from pydantic_core import InitErrorDetails
 
+from rnn.config import MAX_SEED
 from service.api.schemas.base import SeriesTime, View
 from service.api.schemas.models import AnsweringModel
 from service.inference.options import ForecastOptions
@@ -97,11 +98,27 @@ class ForecastRequest(ForecastOptions):
         "31.01.2024. Without an offset it counts as UTC.",
         examples=["2024-01-31T12:00:00"],
     )
+    num_samples: int = Field(
+        0,
+        ge=0,
+        description="Sample paths of each series: joint draws of the whole horizon, with the "
+        "distribution of the quantiles at each timestep.",
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="The same seed draws the same paths; those of series i have the seed + i. "
+        "null: a random one.",
+    )
 
 
 class SeriesForecast(View):
     mean: list[float]
     quantiles: dict[str, list[float]] = Field(description="Each level with its values.")
+    samples: list[list[float]] | None = Field(
+        None, description="With num_samples: so many paths, each over the horizon."
+    )
 
 
 class ForecastAnswer(View):

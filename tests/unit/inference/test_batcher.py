@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rnn.checkpoint import load_model
 from rnn.classification.predictor import Classifier
@@ -17,7 +18,15 @@ from rnn.forecasting.covariates import SeriesCovariates
 from rnn.forecasting.predictor import Forecaster
 from service.errors import ValidationError
 from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
-from service.inference.messages import Classify, Forecast
+from service.inference.messages import (
+    Classify,
+    Done,
+    Forecast,
+    Frames,
+    FromEngine,
+    ToEngine,
+    to_frame,
+)
 from service.inference.requests import Classifications, Forecasts, Network
 from service.inference.turns import ROWS_PER_TURN
 from tests.serving import BAD, CLASSIFICATION, FORECASTING, GOOD
@@ -43,6 +52,7 @@ class Counted:
 
     def __init__(self, name: str, rows: int, key: str = "", bad: int | None = None) -> None:
         self.name, self.key, self.order, self._bad = name, key, range(rows), bad
+        self.rows_per_turn = ROWS_PER_TURN
 
     def compute(self, jobs: Sequence["Counted"], rows: Sequence[int]) -> list[int]:
         if any(row == job._bad for job, row in zip(jobs, rows, strict=True)):
@@ -176,11 +186,16 @@ def test_labels_are_those_of_each_request_alone(
 
 
 def forecast(
-    series: Sequence[Sequence[float]], horizon: int | None = None, max_values: int = 10_000
+    series: Sequence[Sequence[float]],
+    horizon: int | None = None,
+    max_values: int = 100_000,
+    **paths: int,
 ) -> Forecast:
     arrays = [np.array(values) for values in series]
     nothing = [SeriesCovariates()] * len(series)
-    return Forecast(next(_numbers), NETWORK, arrays, horizon, [0.1, 0.5], nothing, max_values)
+    return Forecast(
+        next(_numbers), NETWORK, arrays, horizon, [0.1, 0.5], nothing, max_values, **paths
+    )
 
 
 _numbers = count(1)
@@ -230,6 +245,53 @@ def test_forecasts_are_those_of_each_request_alone(
         np.testing.assert_array_equal(found.quantiles_bqt, alone.quantiles_bqt)
 
 
+def test_sample_paths_are_those_of_each_request_alone(forecaster: Forecaster) -> None:
+    """Of each series with the seed of its place; few rows a turn where many paths are drawn."""
+    series = [[float(place), 3.0, 5.0 + place] for place in range(40)]
+    asked = {
+        "a": forecast(series, num_samples=120, seed=7),
+        "b": forecast(series[:3], num_samples=120, seed=20),
+        "c": forecast(series[:2], num_samples=3, seed=7),
+        "d": forecast(series[:2]),
+    }
+    rows: list[int] = []
+    batcher: Batcher[str] = Batcher(begins=lambda _, count: rows.append(count))
+    for name, request in asked.items():
+        batcher.add(name, ForecastJob(request, forecaster))
+    answers: dict[str, Any] = {}
+    while batcher.busy:
+        answers.update(batcher.turn())
+    assert max(rows) == ROWS_PER_TURN // 3
+    assert answers["d"].samples_bst is None
+    for name in "abc":
+        request, samples_bst = asked[name], answers[name].samples_bst
+        assert samples_bst.shape == (len(request.series), request.num_samples, 12)
+        for row in (0, len(request.series) - 1):
+            alone = forecaster.forecast(
+                [request.series[row]],
+                12,
+                [0.5],
+                num_samples=request.num_samples,
+                seeds=[request.seed + row],
+            )
+            assert alone.samples_bst is not None
+            np.testing.assert_array_equal(samples_bst[row], alone.samples_bst[0])
+
+
+def test_sample_paths_are_in_messages_only_where_they_were_asked_for() -> None:
+    answer = Forecasts(2, np.zeros((1, 2)), np.zeros((1, 1, 2)))
+    assert b"samples" not in to_frame([forecast([[1.0]]), Done(1, answer)])
+    asked = to_frame([forecast([[1.0]], num_samples=3, seed=2**53)])
+    (request,) = Frames[ToEngine](ToEngine).push(asked)
+    assert isinstance(request, Forecast)
+    assert (request.num_samples, request.seed) == (3, 2**53)
+    answered = to_frame([Done(1, replace(answer, samples_bst=np.ones((1, 3, 2))))])
+    (told,) = Frames[FromEngine](FromEngine).push(answered)
+    assert isinstance(told, Done)
+    assert isinstance(told.answer, Forecasts)
+    assert np.array_equal(told.answer.samples_bst, np.ones((1, 3, 2)))
+
+
 def test_a_forecast_that_is_not_finite_is_its_own_error(forecaster: Forecaster) -> None:
     batcher: Batcher[str] = Batcher()
     batcher.add("fine", ForecastJob(forecast([[1.0, 2.0, 3.0]]), forecaster))
@@ -247,5 +309,7 @@ def test_what_a_network_cannot_answer_is_said_before_it_is_computed(
         ForecastJob(forecast([[1.0]], 99), forecaster)
     with pytest.raises(ValidationError, match="72 numbers, the limit is 71"):
         ForecastJob(forecast([[1.0], [2.0]], max_values=71), forecaster)
+    with pytest.raises(ValidationError, match="84 numbers, the limit is 83"):
+        ForecastJob(forecast([[1.0]], max_values=83, num_samples=4), forecaster)
     with pytest.raises(ValidationError, match="4 scores, the limit is 3"):
         ClassifyJob(Classify(1, NETWORK, ["a", "b"], 3), classifier)

@@ -14,6 +14,7 @@ from rnn.classification.predictor import Classifier
 from rnn.config import ClassificationConfig, ForecastingConfig, GenerationConfig
 from rnn.determinism import Randomness
 from rnn.forecasting.network import ForecastingNetwork
+from rnn.forecasting.paths import Dependence
 from rnn.forecasting.predictor import Forecaster
 from rnn.generation.network import GenerationNetwork
 from rnn.generation.predictor import Generator
@@ -60,7 +61,7 @@ def forecaster(**architecture: Any) -> Forecaster:
     )
     network = ForecastingNetwork(config, randomness())
     disturb(network)
-    return Forecaster(config, network)
+    return Forecaster(config, network, dependence=Dependence(0.2, 0.7))
 
 
 def classifier(**architecture: Any) -> Classifier:
@@ -86,9 +87,12 @@ def generator(**architecture: Any) -> Generator:
 
 
 def assert_forecasts_exact(model: Forecaster, series: list[np.ndarray]) -> None:
-    together = model.forecast(series, 5, LEVELS)
+    together = model.forecast(series, 5, LEVELS, num_samples=3, seeds=range(len(series)))
+    assert together.samples_bst is not None
     for row, values in enumerate(series):
-        alone = model.forecast([values], 5, LEVELS)
+        alone = model.forecast([values], 5, LEVELS, num_samples=3, seeds=[row])
+        assert alone.samples_bst is not None
+        np.testing.assert_array_equal(together.samples_bst[row], alone.samples_bst[0])
         np.testing.assert_array_equal(together.mean_bt[row], alone.mean_bt[0])
         np.testing.assert_array_equal(together.quantiles_bqt[row], alone.quantiles_bqt[0])
 
