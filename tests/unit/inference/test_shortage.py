@@ -48,7 +48,7 @@ def test_a_batch_in_parts_has_the_digits_of_the_whole(
 ) -> None:
     model = cast(Forecaster, load_model(trained[FORECASTING]))
     series = [np.random.default_rng(seed).normal(size=30) for seed in range(10)]
-    request = Forecast(1, Network(Path("here"), "0"), series, 12, [0.5], None, 10_000)
+    request = Forecast(1, Network(Path("here"), "0"), series, 12, [0.5], None, 10_000, 2, 5)
 
     def answer() -> Forecasts:
         batcher: Batcher[str] = Batcher()
@@ -59,14 +59,16 @@ def test_a_batch_in_parts_has_the_digits_of_the_whole(
 
     whole, forecast, sizes = answer(), model.forecast, list[int]()
 
-    def short(rows: list[Any], *others: Any) -> Any:
+    def short(rows: list[Any], *others: Any, **paths: Any) -> Any:
         if len(rows) > ROOM:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         sizes.append(len(rows))
-        return forecast(rows, *others)
+        return forecast(rows, *others, **paths)
 
     monkeypatch.setattr(model, "forecast", short)
-    np.testing.assert_array_equal(answer().quantiles_bqt, whole.quantiles_bqt)
+    parted = answer()
+    np.testing.assert_array_equal(parted.quantiles_bqt, whole.quantiles_bqt)
+    np.testing.assert_array_equal(parted.samples_bst, whole.samples_bst)
     assert sizes == [2, 3, 2, 3]
 
 
