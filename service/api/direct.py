@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Body = TypeVar("Body", bound=BaseModel)
+Answer = TypeVar("Answer")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _GIVEN = frozenset({"body", "subject", "services", "request"})
@@ -71,14 +72,27 @@ def caller(route: APIRoute) -> Handler:
             "request": request,
             **request.path_params,
         }
-        return await _unless_gone(request, endpoint(**{name: given[name] for name in parameters}))
+
+        async def hung_up() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        return await unless_gone(endpoint(**{name: given[name] for name in parameters}), hung_up)
 
     return call
 
 
-async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
-    """Awaits an answer to a request whose body was read; a client that hangs up cancels it, so that
-    nothing is computed for nobody. Raises ClientDisconnect then."""
+async def unless_gone(
+    answer: Coroutine[Any, Any, Answer], hung_up: Callable[[], Coroutine[Any, Any, None]]
+) -> Answer:
+    """Awaits an answer; a client that hangs up cancels it, so that nothing is computed for nobody.
+
+    Args:
+        hung_up: returns once the client has; cancelled where the answer is there first.
+
+    Raises:
+        ClientDisconnect: it has.
+    """
     answering, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert answering is not None
     watching: asyncio.Task[None] | None = None
@@ -86,8 +100,7 @@ async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) 
 
     async def watch() -> None:
         nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        await hung_up()
         gone = True
         answering.cancel()
 

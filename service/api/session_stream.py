@@ -7,15 +7,18 @@ that no further message can mend ends the connection.
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from service.api import strict_json
 from service.api.deps import Services
-from service.api.direct import validated
+from service.api.direct import unless_gone, validated
 from service.api.middleware import bearer, subject_of
 from service.api.problems import answer_problem, to_service_error
 from service.api.schemas.sessions import SessionStep
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
 KEY_SECONDS = 10.0  # for the first message, where it has to bring the key
+MESSAGES_AHEAD = 8  # read while a step is computed; who sends more is not seen to leave
 FINAL = frozenset({401, 403, 404, 410, 413})
 POLICY, DONE, DEFECT = 1008, 1000, 1011  # codes of RFC 6455
 
@@ -44,14 +48,16 @@ async def stream(socket: WebSocket, session_id: str) -> None:
     if key is not None:
         await _owner(socket, services, key)  # its error still is an answer to the handshake
     await socket.accept()
-    with suppress(WebSocketDisconnect):
+    with suppress(WebSocketDisconnect, ClientDisconnect):
         await _begin(socket, services, session_id, key)
 
 
 async def _begin(socket: WebSocket, services: Services, session_id: str, key: str | None) -> None:
     try:
         if key is None:
-            key = _key(await _message(socket, services, KEY_SECONDS))
+            async with asyncio.timeout(KEY_SECONDS):
+                first = await socket.receive()
+            key = _key(_value(first, services))
         subject = await _subject(socket, services, key)
         session = await services.sessions.get(subject.workspace_id, session_id)
         await socket.send_text(view(services, session).model_dump_json())
@@ -69,14 +75,26 @@ async def _begin(socket: WebSocket, services: Services, session_id: str, key: st
 
 
 async def _serve(socket: WebSocket, services: Services, session_id: str, key: str) -> None:
-    idle_seconds = services.settings.session_idle_seconds
+    ahead: deque[Message] = deque()
+
+    async def hung_up() -> None:
+        while len(ahead) < MESSAGES_AHEAD:
+            received = await socket.receive()
+            if received["type"] == "websocket.disconnect":
+                return
+            ahead.append(received)
+        await asyncio.Event().wait()
+
     while True:
         try:
-            message = await _message(socket, services, idle_seconds)
+            async with asyncio.timeout(services.settings.session_idle_seconds):
+                received = ahead.popleft() if ahead else await socket.receive()
+            message = _value(received, services)
             subject = await _subject(socket, services, key)  # a key may have been revoked
-            answer = await take_step(services, subject, session_id, validated(SessionStep, message))
+            step = take_step(services, subject, session_id, validated(SessionStep, message))
+            answer = await unless_gone(step, hung_up)
             await socket.send_text(answer.decode())
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, ClientDisconnect):
             raise
         except TimeoutError:
             await socket.close(DONE, "idle")
@@ -102,10 +120,8 @@ async def _subject(socket: WebSocket, services: Services, key: str) -> Subject:
     return subject
 
 
-async def _message(socket: WebSocket, services: Services, seconds: float) -> Any:
-    """The value of the next message; raises TimeoutError where none comes."""
-    async with asyncio.timeout(seconds):
-        received = await socket.receive()
+def _value(received: Message, services: Services) -> Any:
+    """Of a message; raises WebSocketDisconnect where it is the end."""
     if received["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(received["code"], received.get("reason"))
     text = received.get("text")

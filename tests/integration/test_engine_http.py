@@ -16,7 +16,9 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from websockets.sync.client import ClientConnection, connect
 
+from service.api.session_stream import MESSAGES_AHEAD
 from service.app import create_app
 from service.artifacts.store import ArtifactStore
 from service.auth.store import create_key, ensure_workspace
@@ -88,6 +90,17 @@ def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Decoder, "_step", slow)
 
 
+def begin_session(client: httpx.Client, url: str) -> str:
+    """The address of a session of the network that writes."""
+    answer = client.post(f"{url}/sessions", json={"model": "verses"})
+    return f"{url}/sessions/{answer.json()['id']}"
+
+
+def socket_of(session: str, key: str) -> ClientConnection:
+    url = session.replace("http://", "ws://")
+    return connect(f"{url}/stream", additional_headers=headers(key))
+
+
 def headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
@@ -120,18 +133,9 @@ def test_a_client_that_hangs_up_before_the_answer_frees_its_rows(
         assert engine._in_flight == 0
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/sentiment", {"model": "reviews", "texts": ["good"] * 6_400}),
-        ("/forecasts", {"model": "demand", "series": [[1.0, 2.0, 3.0]] * 6_400}),
-        ("/sessions/{}/steps", {"text": "the ", "max_new_tokens": 8_000}),
-    ],
-)
-def test_nothing_is_computed_for_a_client_that_has_left(
-    settings: Settings, key: str, path: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hundred batches of rows, or five hundred pieces of a text, that take 0.1 s each."""
+@pytest.fixture
+def slow_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of 64 rows, or 16 tokens of a session's text, take 0.1 s each."""
     turn, go_on = Batcher.turn, live_texts._Drawn.go_on
 
     def slow_turn(self: Batcher[Any]) -> Any:
@@ -144,19 +148,82 @@ def test_nothing_is_computed_for_a_client_that_has_left(
 
     monkeypatch.setattr(Batcher, "turn", slow_turn)
     monkeypatch.setattr(live_texts._Drawn, "go_on", slow_piece)
+
+
+@pytest.mark.usefixtures("slow_turns")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("{url}/sentiment", {"model": "reviews", "texts": ["good"] * 6_400}),
+        ("{url}/forecasts", {"model": "demand", "series": [[1.0, 2.0, 3.0]] * 6_400}),
+        ("{session}/steps", {"text": "the ", "max_new_tokens": 8_000}),
+    ],
+)
+def test_nothing_is_computed_for_a_client_that_has_left(
+    settings: Settings, key: str, path: str, body: dict[str, Any]
+) -> None:
+    """A hundred batches of rows, or five hundred pieces of a text."""
     with (
         serving(settings) as (url, app),
         httpx.Client(headers=headers(key), timeout=30) as client,
     ):
-        created = client.post(f"{url}/sessions", json={"model": "verses"}).json()["id"]
+        session = begin_session(client, url)
         with pytest.raises(httpx.ReadTimeout):
-            client.post(f"{url}{path.format(created)}", json=body, timeout=1)
+            client.post(path.format(url=url, session=session), json=body, timeout=1)
         assert until(lambda: app.state.services.engine._in_flight == 0) < 1
-        assert client.get(f"{url}/sessions/{created}").json()["seq"] == 0
+        assert client.get(session).json()["seq"] == 0
         body = {"model": "reviews", "text": "good"}
         began = time.monotonic()
         client.post(f"{url}/sentiment", json=body).raise_for_status()
         assert time.monotonic() - began < 2  # the engine has dropped it, too
+
+
+@pytest.mark.usefixtures("slow_turns")
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_nothing_is_computed_for_a_socket_that_has_closed(
+    settings: Settings, key: str, waiting: int
+) -> None:
+    """The step went on for minutes and was committed, with or without messages behind it."""
+    with (
+        serving(settings) as (url, app),
+        httpx.Client(headers=headers(key), timeout=30) as client,
+    ):
+        session = begin_session(client, url)
+        engine = app.state.services.engine
+        with socket_of(session, key) as stream:
+            stream.recv()
+            stream.send(json.dumps({"seq": 1, "text": "the "}))
+            assert json.loads(stream.recv())["seq"] == 1
+            stream.send(json.dumps({"seq": 2, "text": "quick ", "max_new_tokens": 8_000}))
+            for _ in range(waiting):
+                stream.send(json.dumps({"text": "fox "}))
+            until(lambda: engine.in_flight == 1)
+        assert until(lambda: engine.in_flight == 0) < 1
+        assert client.get(session).json()["seq"] == 1
+        began = time.monotonic()
+        again = client.post(f"{session}/steps", json={"seq": 2, "text": "quick "}).json()
+        assert (again["seq"], again["result"]) == (2, {"tokens": len("the quick ")})
+        assert time.monotonic() - began < 2  # the engine has dropped it, too
+
+
+@pytest.mark.usefixtures("slow_turns")
+def test_messages_that_come_during_a_step_are_answered_in_order(
+    settings: Settings, key: str
+) -> None:
+    """More of them than are read ahead."""
+    steps = 2 * MESSAGES_AHEAD
+    with (
+        serving(settings) as (url, _),
+        httpx.Client(headers=headers(key), timeout=30) as client,
+    ):
+        session = begin_session(client, url)
+        with socket_of(session, key) as stream:
+            stream.recv()
+            for number in range(1, steps + 1):
+                stream.send(json.dumps({"seq": number, "text": "the ", "max_new_tokens": 1}))
+            seen = [json.loads(stream.recv()) for _ in range(steps)]
+    assert [answer["seq"] for answer in seen] == list(range(1, steps + 1))
+    assert [answer["result"]["tokens"] for answer in seen] == [5 * answer["seq"] for answer in seen]
 
 
 @pytest.mark.usefixtures("slow_steps")
