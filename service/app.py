@@ -186,7 +186,7 @@ def _services(settings: Settings) -> Services:
         authenticator=Authenticator(database, settings.key_cache_seconds),
         waker=Waker(settings.redis_url.get_secret_value()),
         engine=engine,
-        models=ModelResolver(database, artifacts, engine.replaced),
+        models=ModelResolver(database, artifacts),
         signer=signer,
         names=names,
         sessions=SessionStore(

@@ -32,7 +32,8 @@ async def served_version(
 
 
 def follow_model_news(services: Services) -> None:
-    """Loads what was just trained before the first request for it, and forgets moved aliases."""
+    """Loads what was just trained before the first request for it, forgets moved aliases, and
+    unloads what they stood for."""
     warming: set[asyncio.Task[None]] = set()
 
     async def warm(network: Network, number: str | None) -> None:
@@ -46,6 +47,9 @@ def follow_model_news(services: Services) -> None:
     def react(news: dict[str, Any] | None) -> None:
         services.models.forget()
         if not news:  # after a gap, or a removal: nothing to load
+            return
+        if "unused_sha256" in news:
+            services.engine.replaced(news["unused_sha256"])
             return
         folder = services.artifacts.absolute(news["artifact_path"])
         network = Network(folder, news["artifact_sha256"])

@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 log = logging.getLogger(__name__)
 
 JOB_EVENTS = "reprise_job_events"  # {"job_id": str, "workspace_id": str, "seq": int}
-# {"artifact_path": str, "artifact_sha256": str}; with "number": str where an answer is awaited
+# {"artifact_path": str, "artifact_sha256": str}, with "number": str where an answer is awaited;
+# {"unused_sha256": str} where no alias stands for it any more; {} where models are gone
 MODEL_VERSIONS = "reprise_model_versions"
 VERSIONS_LOADED = "reprise_versions_loaded"  # {"number": str}
 LISTENER = "reprise listener"  # what PostgreSQL calls the connection of one

@@ -10,7 +10,6 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,7 +23,6 @@ DUE_SECONDS = 1.0  # after which it is looked up again
 KEEP_ANSWERS = 10_000
 
 Key = tuple[UUID, str]
-Found = tuple[ServedVersion, ServedVersion | None]
 
 
 class _Answer(NamedTuple):
@@ -34,23 +32,15 @@ class _Answer(NamedTuple):
 
 
 class ModelResolver:
-    """`kept`, `ask` and `forget` are for the event loop, `find` waits for the database.
+    """`kept`, `ask` and `forget` are for the event loop, `find` waits for the database."""
 
-    Args:
-        replaced: called in the event loop with the digest of a version when another one has taken
-            its place behind a reference.
-    """
-
-    def __init__(
-        self, database: Database, artifacts: ArtifactStore, replaced: Callable[[str], object]
-    ) -> None:
+    def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
         self._database = database
         self._artifacts = artifacts
-        self._replaced = replaced
         self._answers: OrderedDict[Key, _Answer] = OrderedDict()
         self._moves = 0  # that are known of: an answer read across one is not kept
         self._lock = threading.Lock()
-        self._asking: dict[tuple[Key, int], asyncio.Task[Found]] = {}
+        self._asking: dict[tuple[Key, int], asyncio.Task[ServedVersion]] = {}
 
     def kept(self, workspace_id: UUID, reference: str) -> ServedVersion | None:
         """The answer, if it is known and young enough."""
@@ -65,12 +55,10 @@ class ModelResolver:
         """As `find`, on a thread. Requests that come at the same time share one look-up, which
         outlives any of them; who comes after a move does not share one that may have read before.
         """
-        found, _ = await asyncio.shield(self._look_up(workspace_id, reference))
-        return found
+        return await asyncio.shield(self._look_up(workspace_id, reference))
 
-    def find(self, workspace_id: UUID, reference: str) -> Found:
-        """Asks the database. Returns also the version that the reference stood for before, if it
-        was another one. Raises as `service.registry.store.resolve`."""
+    def find(self, workspace_id: UUID, reference: str) -> ServedVersion:
+        """Asks the database. Raises as `service.registry.store.resolve`."""
         moves = self._moves
         with self._database.transaction() as db:
             model, version = resolve(db, workspace_id, reference)
@@ -81,16 +69,16 @@ class ModelResolver:
             folder=self._artifacts.absolute(version.artifact_path),
             sha256=version.artifact_sha256,
         )
-        return found, self._keep((workspace_id, reference), found, moves)
+        self._keep((workspace_id, reference), found, moves)
+        return found
 
     def forget(self) -> None:
         """Some alias moved: whatever was read before now may be wrong."""
         with self._lock:
             self._moves += 1
-            for key, answer in self._answers.items():
-                self._answers[key] = answer._replace(until=0.0)
+            self._answers.clear()
 
-    def _look_up(self, workspace_id: UUID, reference: str) -> "asyncio.Task[Found]":
+    def _look_up(self, workspace_id: UUID, reference: str) -> "asyncio.Task[ServedVersion]":
         name = ((workspace_id, reference), self._moves)
         asking = self._asking.get(name)
         if asking is None:
@@ -99,28 +87,17 @@ class ModelResolver:
             asking.add_done_callback(lambda done: self._end(name, done))
         return asking
 
-    def _end(self, name: tuple[Key, int], asking: "asyncio.Task[Found]") -> None:
+    def _end(self, name: tuple[Key, int], asking: "asyncio.Task[ServedVersion]") -> None:
         del self._asking[name]
-        # The error is read here, in case every request that waited has gone.
-        if asking.cancelled() or asking.exception() is not None:
-            return
-        _, before = asking.result()
-        if before is not None:
-            self._replaced(before.sha256)
+        if not asking.cancelled():
+            asking.exception()  # read, in case every request that waited has gone
 
-    def _keep(self, key: Key, found: ServedVersion, moves: int) -> ServedVersion | None:
+    def _keep(self, key: Key, found: ServedVersion, moves: int) -> None:
         with self._lock:
-            before = self._answers.pop(key, None)
+            if moves != self._moves:
+                return
             now = time.monotonic()
-            if moves == self._moves:
-                self._answers[key] = _Answer(found, now + DUE_SECONDS, now + KEEP_SECONDS)
-            elif before is not None and before.until:  # another one read it after the move
-                self._answers[key] = before
-                return None
-            else:
-                self._answers[key] = _Answer(found, 0.0, 0.0)
+            self._answers.pop(key, None)  # the newest stands last
+            self._answers[key] = _Answer(found, now + DUE_SECONDS, now + KEEP_SECONDS)
             while len(self._answers) > KEEP_ANSWERS:
                 self._answers.popitem(last=False)
-        if before is None or before.version.sha256 == found.sha256:
-            return None
-        return before.version

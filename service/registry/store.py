@@ -321,7 +321,8 @@ def _current(db: Session, model: Model, alias: str) -> UUID | None:
 def _point(
     db: Session, model: Model, alias: str, version: ModelVersion | None, *, reason: str
 ) -> None:
-    """Moves or removes an alias, logs it, and tells every API process to look again."""
+    """Moves or removes an alias, logs it, and tells every API process to look again, and which
+    network no alias stands for any more."""
     previous = _current(db, model, alias)
     target = version.id if version else None
     if previous == target:
@@ -349,10 +350,26 @@ def _point(
         )
     )
     db.flush()
+    if (unused := _unused_network(db, previous)) is not None:
+        notify(db, MODEL_VERSIONS, {"unused_sha256": unused})
     if version is not None:
         announce(db, version.artifact_path, version.artifact_sha256)
     else:
         notify(db, MODEL_VERSIONS, {})
+
+
+def _unused_network(db: Session, version_id: UUID | None) -> str | None:
+    """The digest of a version, unless an alias of any model points at the same bytes."""
+    pointed_at = (
+        select(ModelVersion.artifact_sha256)
+        .join(ModelAlias, ModelAlias.version_id == ModelVersion.id)
+        .scalar_subquery()
+    )
+    return db.scalar(
+        select(ModelVersion.artifact_sha256).where(
+            ModelVersion.id == version_id, ModelVersion.artifact_sha256.not_in(pointed_at)
+        )
+    )
 
 
 def _absent(

@@ -149,6 +149,48 @@ def test_an_alias_stays_where_the_version_cannot_be_loaded(
     assert client.get(model, headers=headers).json()["aliases"] == {"production": 2}
 
 
+def test_every_process_unloads_what_no_alias_stands_for(
+    clients: list[TestClient],
+    database: Database,
+    settings: Settings,
+    workspace: Workspace,
+    headers: dict[str, str],
+    trained: Mapping[str, Path],
+    tmp_path: Path,
+) -> None:
+    """One that was not asked for the model kept its old versions until its memory was full."""
+    other = shutil.copytree(trained[GENERATION], tmp_path / "other")
+    manifest = other / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    artifacts, model = ArtifactStore(settings.artifact_dir), "/api/v1/models/verses"
+
+    def holds(networks: int) -> None:
+        for client in clients:
+            engine, since = client.app.state.services.engine, time.monotonic()  # type: ignore[attr-defined]
+            while engine.held.networks != networks:
+                assert time.monotonic() - since < 20
+                time.sleep(0.01)
+
+    def move(alias: str, version: int) -> None:
+        moved = clients[0].put(
+            f"{model}/aliases/{alias}", json={"version": version}, headers=headers
+        )
+        assert moved.status_code == 200
+
+    publish(database, artifacts, workspace.id, "verses", GENERATION, trained[GENERATION])
+    holds(1)
+    move("canary", 1)
+    publish(database, artifacts, workspace.id, "verses", GENERATION, other)
+    holds(2)
+    move("canary", 2)
+    holds(1)
+    for client in clients:  # by its number it is loaded again
+        body = {"model": "verses:1", "prompt": "the ", "max_new_tokens": 1}
+        answer = client.post("/api/v1/generations", json=body, headers=headers)
+        assert answer.json()["model"]["version"] == 1
+    holds(2)
+
+
 def test_nobody_is_waited_for_where_nobody_listens(
     announced: Announce, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

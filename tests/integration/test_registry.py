@@ -105,17 +105,17 @@ class TestResolver:
     def test_it_keeps_what_it_found_until_told(
         self, database: Database, artifacts: ArtifactStore, workspace: Workspace
     ) -> None:
-        resolver = ModelResolver(database, artifacts, [].append)
+        resolver = ModelResolver(database, artifacts)
         assert resolver.kept(workspace.id, "verses") is None
-        found, before = resolver.find(workspace.id, "verses")
-        assert (found.version, before) == (2, None)
+        found = resolver.find(workspace.id, "verses")
+        assert found.version == 2
         assert found.folder.joinpath("manifest.json").exists()
         assert resolver.kept(workspace.id, "verses") == found
         move(database, workspace, "production", 1)
         assert resolver.kept(workspace.id, "verses") == found  # nobody said anything yet
         resolver.forget()
         assert resolver.kept(workspace.id, "verses") is None
-        assert resolver.find(workspace.id, "verses")[0].version == 1
+        assert resolver.find(workspace.id, "verses").version == 1
 
     def test_what_it_found_grows_old(
         self,
@@ -125,7 +125,7 @@ class TestResolver:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(resolver_module, "KEEP_SECONDS", 0.0)
-        resolver = ModelResolver(database, artifacts, [].append)
+        resolver = ModelResolver(database, artifacts)
         resolver.find(workspace.id, "verses")
         assert resolver.kept(workspace.id, "verses") is None
 
@@ -136,14 +136,10 @@ class TestResolver:
         workspace: Workspace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """And nobody waits for that; a version that lost its place meanwhile is told."""
+        """And nobody waits for that."""
         monkeypatch.setattr(resolver_module, "DUE_SECONDS", 0.0)
-        replaced: list[str] = []
-        resolver = ModelResolver(database, artifacts, replaced.append)
-        found, _ = resolver.find(workspace.id, "verses")
-        with database.transaction() as db:  # other bytes
-            _, version = store.resolve(db, workspace.id, "verses:1")
-            version.artifact_sha256 = "f" * 64
+        resolver = ModelResolver(database, artifacts)
+        found = resolver.find(workspace.id, "verses")
         move(database, workspace, "production", 1)
 
         async def scenario() -> None:
@@ -156,7 +152,6 @@ class TestResolver:
             await asyncio.gather(*resolver._asking.values())
 
         asyncio.run(scenario())
-        assert replaced == [found.sha256]
 
     def test_what_was_read_while_an_alias_moved_is_not_kept(
         self,
@@ -165,7 +160,7 @@ class TestResolver:
         workspace: Workspace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        resolver = ModelResolver(database, artifacts, [].append)
+        resolver = ModelResolver(database, artifacts)
         read, moved = threading.Event(), threading.Event()
         resolve = store.resolve
 
@@ -181,7 +176,7 @@ class TestResolver:
             assert read.wait(5)
             resolver.forget()
             moved.set()
-            assert finding.result()[0].version == 2
+            assert finding.result().version == 2
         assert resolver.kept(workspace.id, "verses") is None
 
     def test_who_asks_at_the_same_time_shares_a_look_up(
@@ -191,7 +186,7 @@ class TestResolver:
         workspace: Workspace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        resolver = ModelResolver(database, artifacts, [].append)
+        resolver = ModelResolver(database, artifacts)
         go_on = threading.Event()
         resolve = store.resolve
         look_ups: list[object] = []
@@ -222,7 +217,7 @@ class TestResolver:
     def test_nothing_is_kept_of_what_is_not_there(
         self, database: Database, artifacts: ArtifactStore, workspace: Workspace
     ) -> None:
-        resolver = ModelResolver(database, artifacts, [].append)
+        resolver = ModelResolver(database, artifacts)
         for _ in range(2):
             with pytest.raises((NotFoundError, ModelNotReadyError)):
                 resolver.find(workspace.id, "soon")
