@@ -14,6 +14,7 @@ import sys
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from service.api.deps import Services
 from service.app import create_app
@@ -25,6 +26,7 @@ BACKLOG = 2048
 # Longer than clients (httpx: 5) and proxies (nginx: 60) keep an idle connection: whoever closes it
 # while the other one asks something answers with a reset, and only the asking side can avoid that.
 KEEP_ALIVE_SECONDS = 75
+PING_SECONDS = 20  # between pings of a WebSocket, and for the answer to one before it is closed
 
 
 class Server(uvicorn.Server):
@@ -37,6 +39,25 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.news.close()
         super().handle_exit(sig, frame)
+
+
+def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # what a caller says of its own address is not believed
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,24 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(settings.log_level)
     app = create_app(settings)
     gc.freeze()  # what is there stays: to look through it holds up all requests for 150 ms
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # what a caller says of its own address is not believed
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
     given = None
     if chosen.socket is not None:
         given = [socket.socket(fileno=chosen.socket)]
-    server = Server(config, app.state.services)
+    server = Server(configuration(app, settings), app.state.services)
     # uvicorn raises the signal again after an orderly shutdown; this is not an end by a signal.
     signal.signal(signal.SIGTERM, server.handle_exit)
     signal.signal(signal.SIGINT, server.handle_exit)

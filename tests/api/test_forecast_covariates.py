@@ -157,22 +157,27 @@ INVALID = (422, "validation-error")
 MISMATCH = (422, "model-input-mismatch")
 PAST, FUTURE = GOOD["past_covariates"], GOOD["future_covariates"]
 ROWS = [
-    Row("no past", *MISMATCH, {"past_covariates": ...}, location="body.past_covariates.0.visitors"),
     Row(
-        "no future",
+        "forecast-11 no past",
+        *MISMATCH,
+        {"past_covariates": ...},
+        location="body.past_covariates.0.visitors",
+    ),
+    Row(
+        "forecast-11 no future",
         *MISMATCH,
         {"future_covariates": None},
         location="body.future_covariates.0.holiday",
     ),
     Row(
-        "one static",
+        "forecast-11 one static",
         *MISMATCH,
         {"static_covariates": [{"region": "north"}, {}]},
         location="body.static_covariates.1.region",
     ),
     Row("no start", *MISMATCH, {"start": ...}, location="body.start.0"),
     Row(
-        "unknown name",
+        "forecast-11 unknown name",
         *MISMATCH,
         {"past_covariates": [{**PAST[0], "rain": [1] * 20}, PAST[1]]},
         location="body.past_covariates.0.rain",

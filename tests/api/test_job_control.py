@@ -378,6 +378,7 @@ def test_a_job_that_preempts_has_room_made_at_once(api: Api, database: Database)
 def test_the_settings_limit_every_workspace(
     make_app: MakeApp, api: Api, database: Database
 ) -> None:
+    """completions-37, of trainings: generations have no budget."""
     app = make_app(max_training_minutes=5)
     api.submit()
     attempt = claimed(database)

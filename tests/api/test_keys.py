@@ -137,13 +137,15 @@ def test_unknown_ids(client: TestClient, headers: Headers) -> None:
 
 
 def test_a_revoked_key_is_refused_at_once(client: TestClient, headers: Headers) -> None:
-    """keys-19."""
-    own = create(client, headers, scopes=["keys:admin"])
+    """keys-19, and sentiment-33 where keys stand for users."""
+    own = create(client, headers, scopes=["keys:admin", "predict"])
     mine = bearer(own["key"])
     assert client.get(KEYS, headers=mine).status_code == 200
     response = client.delete(f"{KEYS}/{own['id']}", headers=mine)
     assert (response.status_code, response.content) == (204, b"")
     assert client.get(KEYS, headers=mine).status_code == 401
+    refused = client.post("/api/v1/sentiment", json={"text": "a"}, headers=mine)
+    assert (refused.status_code, problem(refused)) == (401, "unauthenticated")
     first = client.get(f"{KEYS}/{own['id']}", headers=headers).json()["revoked_at"]
     assert first is not None
     assert client.delete(f"{KEYS}/{own['id']}", headers=headers).status_code == 204

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -206,6 +207,35 @@ def test_a_start_that_was_cut_off_begins_anew(folder: Path) -> None:
     running = Running(data)
     try:
         assert running.key is not None
+    finally:
+        assert running.stop() == 0
+
+
+def test_a_killed_api_process_is_started_again(folder: Path) -> None:
+    """sentiment-40: what it was asked is cut off, and the next request is answered."""
+    running = Running(folder / ".reprise")
+    assert running.key is not None
+    try:
+        with (
+            httpx.Client(
+                base_url=running.url,
+                headers={"Authorization": f"Bearer {running.key}"},
+                timeout=60,
+            ) as client,
+            ThreadPoolExecutor(1) as pool,
+        ):
+
+            def ask(texts: list[str]) -> httpx.Response:
+                body = {"model": "starter-sentiment", "texts": texts}
+                return client.post("/api/v1/sentiment", json=body)
+
+            cut_off = pool.submit(ask, ["a good film " * 30] * 10_000)
+            while "\nreprise_predictions_in_flight 1" not in client.get("/metrics").text:
+                assert not cut_off.done()
+            running.find("service.serve").kill()
+            with pytest.raises(httpx.TransportError):
+                cut_off.result()
+            assert ask(["a good film"]).status_code == 200
     finally:
         assert running.stop() == 0
 

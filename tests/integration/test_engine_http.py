@@ -27,6 +27,7 @@ from service.db.engine import Database
 from service.inference import live_texts
 from service.inference.batcher import Batcher
 from service.inference.decode import Decoder
+from service.serve import configuration
 from service.settings import Settings
 from tests.serving import CLASSIFICATION, FORECASTING, GENERATION, publish
 
@@ -43,7 +44,8 @@ def serving(settings: Settings) -> Iterator[tuple[str, FastAPI]]:
     """The address of the application, served by uvicorn on a port of the kernel's choice."""
     app = create_app(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
+        config = configuration(app, settings)
+        config.timeout_graceful_shutdown = 1
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
