@@ -219,6 +219,7 @@ class SessionStore:
     async def delete(self, workspace_id: UUID, session_id: str) -> None:
         with _available():
             found = await self._delete(keys=_keys(workspace_id, session_id), args=[session_id])
+        self._recent.take(workspace_id, session_id)
         if not found:
             raise NotFoundError("There is no such session here.")
 

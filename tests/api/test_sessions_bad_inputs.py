@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -215,6 +216,17 @@ def test_a_session_whose_time_is_over(client: TestClient, headers: Headers) -> N
     until_gone(client, headers, path)
     refused(client, headers, f"{path}/steps", {"text": "a"}, 410, "gone", "")
     assert client.get(PATH, headers=headers).json()["data"] == []
+
+
+def test_what_is_remembered_of_a_session_goes_with_it(
+    app: FastAPI, client: TestClient, headers: Headers
+) -> None:
+    """What the last step of a deleted one left stayed until newer states needed the memory."""
+    path, recent = create(client, headers), app.state.services.sessions._recent
+    step(client, headers, path, text="a")
+    assert recent.size_bytes
+    client.delete(path, headers=headers)
+    assert not recent.size_bytes
 
 
 def test_a_session_that_was_deleted(client: TestClient, headers: Headers) -> None:
