@@ -22,9 +22,16 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.redis import EmbeddedRedis
 from service.settings import Settings
 from tests.browser.chromium import find_chromium
-from tests.disks import has_small_disk
+from tests.disks import has_small_disk, in_memory, place
 
 pytest_plugins = ["tests.serving"]
+
+
+def pytest_configure() -> None:
+    """Nothing of a test has to outlive the machine: all of it is written to memory, if it fits."""
+    memory = in_memory()
+    if memory is not None:
+        tempfile.tempdir = os.environ["TMPDIR"] = str(memory)
 
 
 def has_gpu() -> bool:
@@ -72,7 +79,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Path]:
     """A short path: the sockets lie in it."""
-    folder = Path(tempfile.mkdtemp(prefix="reprise-tests-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="reprise-tests-", dir=place()))
     yield folder
     shutil.rmtree(folder)
 
@@ -108,7 +115,7 @@ def redis_server(servers_folder: Path) -> Iterator[EmbeddedRedis]:
 def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    _statement(postgres_server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    _statement(postgres_server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield postgres_server.url(name)
     _statement(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -1,4 +1,4 @@
-"""Small file systems that can be filled until nothing fits on them any more."""
+"""Where the tests write, and small file systems that can be filled until nothing fits any more."""
 
 import os
 import subprocess
@@ -9,9 +9,25 @@ from pathlib import Path
 
 SIZE_BYTES = 16 * 2**20
 SHARED = Path("/dev/shm")
+ROOM_BYTES = 6 * 2**30  # more than all tests together write
 MOST_SHARED_BYTES = 256 * 2**20
 MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && echo mounted && exec sleep infinity'
 APART = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, "sh")
+
+
+def in_memory() -> Path | None:
+    """A file system in memory, where it has room and programs on it may be run."""
+    try:
+        state = os.statvfs(SHARED)
+    except OSError:
+        return None
+    has_room = state.f_bavail * state.f_frsize >= ROOM_BYTES
+    return SHARED if has_room and not state.f_flag & os.ST_NOEXEC else None
+
+
+def place() -> Path:
+    """For folders with sockets in them: their paths must be short."""
+    return in_memory() or Path("/tmp")
 
 
 class Disk:

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_pla
 
 from service.dashboard.build import VENDOR
 from tests.browser.chromium import find_chromium
+from tests.disks import place
 from tests.e2e.running import Running
 
 SERIOUS = {"serious", "critical"}
@@ -22,7 +23,7 @@ MakePage = Callable[..., Page]
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Running]:
     """`reprise up` with the models that come with it."""
-    folder = Path(tempfile.mkdtemp(prefix="reprise-browser-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="reprise-browser-", dir=place()))
     running = Running(folder / ".reprise")
     try:
         yield running

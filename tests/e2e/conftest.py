@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import place
 from tests.e2e.running import Running
 
 
 @pytest.fixture(scope="session")
 def instance() -> Iterator[Running]:
     """`reprise up` in a folder with spaces, at its first start: it has printed its key."""
-    folder = Path(tempfile.mkdtemp(prefix="reprise e2e ", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="reprise e2e ", dir=place()))
     running = Running(folder / ".reprise")
     try:
         yield running

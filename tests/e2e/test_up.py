@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.disks import place
 from tests.e2e.running import ROOT, UP, Running, left_over, run, start
 
 NOBODY = 65534
@@ -23,7 +24,7 @@ NOBODY = 65534
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that every user can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="reprise up ", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="reprise up ", dir=place()))
     yield folder
     shutil.rmtree(folder)
 

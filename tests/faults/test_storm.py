@@ -7,6 +7,7 @@ from benchmarks.faults.checker import check
 from benchmarks.faults.history import write
 from benchmarks.faults.storm import Plan, run, to_stderr
 from benchmarks.faults.users import Load
+from tests.disks import place
 
 PLAN = Plan(
     load=Load(jobs=32, steps=(20, 120), at_once=16, spread_seconds=12.0, answer_seconds=10.0),
@@ -33,7 +34,7 @@ PLAN = Plan(
 
 def test_no_job_is_lost_whatever_breaks(tmp_path: Path) -> None:
     """The history stays in pytest's folder, for whoever has to find out why."""
-    with tempfile.TemporaryDirectory(prefix="reprise-storm-", dir="/tmp") as folder:  # for sockets
+    with tempfile.TemporaryDirectory(prefix="reprise-storm-", dir=place()) as folder:
         done = run(PLAN, Path(folder), to_stderr)
     write(tmp_path / "history.jsonl", done.history.records)
     assert {name: found for name, found in check(done.history).items() if found} == {}

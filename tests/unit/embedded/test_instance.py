@@ -11,12 +11,13 @@ import pytest
 from service.embedded.children import StartError
 from service.embedded.folders import runtime_folder, secret
 from service.embedded.instance import Instance, running_instance
+from tests.disks import place
 
 
 @pytest.fixture(autouse=True)
 def runtime_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Sockets' folders of these tests go away with them."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+    with tempfile.TemporaryDirectory(dir=place()) as base:
         monkeypatch.setenv("XDG_RUNTIME_DIR", base)
         yield
 
