@@ -85,6 +85,7 @@ def train(page: Page) -> str:
     page.get_by_role("link", name="Train on it").click()
     choose(page, "Job", "model", "journey")
     choose(page, "Training", "training.max_epochs", "3")
+    choose(page, "Training", "training.windows_per_epoch", "1024")
     return submit(page)
 
 
