@@ -113,7 +113,8 @@ def written_for_peers(models: Path, task: str, folder: Path) -> None:
     randomness = Randomness(0, CPU)
     match content.config:
         case GenerationConfig() as config:
-            generation = GenerationNetwork(config, randomness)
+            vocabulary = len(content.tensors["embedding.weight"])
+            generation = GenerationNetwork(config, randomness, vocabulary)
             generation.load_state_dict(dict(content.tensors))
             head = generation.head.linear()
             assert head is not None

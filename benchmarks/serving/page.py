@@ -38,8 +38,8 @@ SHOWN = {
     ),
     "words": Shown(
         "Generation by a large network, streamed",
-        "Words of the Penn Treebank, 10,000 of them, embedding 400, LSTM 3x1150; 50 tokens a "
-        "stream, else as above.",
+        "The 10,000 words of the Penn Treebank, embedding 400, LSTM 3x1150; 50 tokens a stream, "
+        "else as above.",
         STREAMED,
     ),
     "sentiment": Shown(

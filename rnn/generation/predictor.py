@@ -48,6 +48,9 @@ class Generator:
             precision=precision,
         )
         self._tokenizer = tokenizer or ByteTokenizer()
+        weights = (*network.stack.parameters(), *network.head.parameters())
+        self.multiplications = sum(weight.numel() for weight in weights)
+        """About so many for each token."""
 
     @property
     def precision(self) -> Precision:

@@ -21,7 +21,7 @@ from rnn.kernels.library import kernel_threads
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError, Fault
 from service.inference.beams import Beams
-from service.inference.crowd import CROWD
+from service.inference.crowd import CROWD, LARGE
 from service.inference.generation import Generation
 from service.inference.prefix_cache import Prefix, PrefixCache, Snapshot, prefixes
 from service.inference.requests import PromptRead
@@ -278,7 +278,7 @@ class Decoder:
                 for prompt in together
             ]
             self._begin_telling()
-            with self._threads():
+            with self._threads(model):
                 logits_bv, state = model.prefill_rows(pieces, HiddenState.cat(states))
             for row, (prompt, end) in enumerate(zip(together, ends, strict=True)):
                 # Copies, so that what is kept of one does not keep the others.
@@ -340,7 +340,7 @@ class Decoder:
         try:
             tokens_b, texts = torch.from_numpy(batch.last_b), batch.texts
             self._begin_telling()
-            with self._threads():
+            with self._threads(batch.model):
                 logits_bv, batch.state = batch.model.step(tokens_b, batch.state)
             if over := self._end_telling():
                 logits_bv = logits_bv[[i for i, text in enumerate(texts) if text not in over]]
@@ -376,9 +376,10 @@ class Decoder:
         if self._teller is not None:
             self._teller.forget()
 
-    def _threads(self) -> AbstractContextManager[None]:
+    def _threads(self, model: Generator) -> AbstractContextManager[None]:
         """Those of the kernels, while a network is asked."""
-        if self._crowd_threads is None or not self._somebody_waits or self.rows < CROWD:
+        small_crowd = not self._somebody_waits or self.rows < CROWD
+        if self._crowd_threads is None or small_crowd or model.multiplications >= LARGE:
             return nullcontext()
         return kernel_threads(self._crowd_threads)
 

@@ -207,9 +207,13 @@ class Generation(nn.Module):
 
     def event(self, token: int) -> str:
         """One token as a server-sent event."""
-        text = chr(token) if self.words is None else f" {self.words[token]}"
+        text = chr(token) if self.words is None else _spaced(self.words[token])
         return f'data: {{"token": {token}, "text": {json.dumps(text)}}}\n\n'
 
     def _prompt(self, tokens: list[int]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y_1th, end = self.lstm(self.embedding(torch.tensor([tokens])))
         return self.out(y_1th[0, -1]), end
+
+
+def _spaced(word: str) -> str:
+    return "\n" if word == "<eos>" else f" {word}"
