@@ -28,9 +28,10 @@ pytest_plugins = ["tests.serving"]
 
 
 def pytest_configure() -> None:
-    """Nothing of a test has to outlive the machine: all of it is written to memory, if it fits."""
+    """Nothing of a test has to outlive the machine: all of it is written to memory, if it fits and
+    nobody chose another place."""
     memory = in_memory()
-    if memory is not None:
+    if memory is not None and "TMPDIR" not in os.environ:
         tempfile.tempdir = os.environ["TMPDIR"] = str(memory)
 
 

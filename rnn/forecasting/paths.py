@@ -44,25 +44,18 @@ class Dependence:
     autocorrelation: float
 
     @classmethod
-    def fit(cls, errors_nhq: FloatArray) -> "Dependence":
-        """From held-out windows: the truth less each quantile of `QUANTILE_LEVELS` as it is
-        answered, NaN where it was not observed.
+    def fit(cls, scores_nh: FloatArray) -> "Dependence":
+        """From the `normal_scores` of held-out windows.
 
         Least squares of the correlations at all distances, by how many pairs there are of each.
-        The truth counts as in the middle between the quantiles beside it. Its normal score is
-        compared with 0, which is the median, and not with the mean of all: forecasts that keep to
-        one side of the truth depend on each other.
+        Scores are compared with 0, which is the median, and not with the mean of all: forecasts
+        that keep to one side of the truth depend on each other.
         """
-        edges = np.array([0, *QUANTILE_LEVELS, 1])
-        # Quantiles of counts may equal the truth: it has passed some, and reached these too.
-        passed_nh, reached_nh = (errors_nhq > 0).sum(axis=2), (errors_nhq >= 0).sum(axis=2)
-        level_nh = torch.from_numpy((edges[passed_nh] + edges[reached_nh + 1]) / 2)
-        observed_nh = ~np.isnan(errors_nhq[:, :, 0])
-        score_nh = np.where(observed_nh, torch.special.ndtri(level_nh).numpy(), 0)
+        observed_nh = ~np.isnan(scores_nh)
         pairs_k = np.round(_products(observed_nh.astype(np.float64)))
-        if not pairs_k[1:].any():
+        found_k = _products(np.where(observed_nh, scores_nh, 0)) / np.maximum(pairs_k, 1)
+        if not pairs_k[1:].any() or found_k[0] == 0:  # no pairs, or all forecasts were right
             return cls(0.0, 0.0)
-        found_k = _products(score_nh) / np.maximum(pairs_k, 1)
         found_k, pairs_k = found_k[1:] / found_k[0], pairs_k[1:]
         kept_rk = _AUTOCORRELATIONS[:, None] ** np.arange(1, len(found_k) + 1)
         shared_r = (pairs_k * (found_k - kept_rk) * (1 - kept_rk)).sum(axis=1)
@@ -102,6 +95,20 @@ class Dependence:
         raise CheckpointError("the dependence of timesteps is not that of a copula")
 
 
+def normal_scores(errors_nhq: FloatArray) -> FloatArray:
+    """[N, H]: where the truth of held-out windows is in their forecasts, NaN where it was not
+    observed. It counts as in the middle between the quantiles beside it.
+
+    Args:
+        errors_nhq: the truth less each quantile of `QUANTILE_LEVELS` as it is answered.
+    """
+    edges = np.array([0, *QUANTILE_LEVELS, 1])
+    # Quantiles of counts may equal the truth: it has passed some, and reached these too.
+    passed_nh, reached_nh = (errors_nhq > 0).sum(axis=2), (errors_nhq >= 0).sum(axis=2)
+    level_nh = torch.from_numpy((edges[passed_nh] + edges[reached_nh + 1]) / 2)
+    return np.where(np.isnan(errors_nhq[:, :, 0]), np.nan, torch.special.ndtri(level_nh).numpy())
+
+
 def _products(values_nh: FloatArray) -> FloatArray:
     """[H]: for each distance the sum of all products of values so far apart (Wiener and
     Khinchin)."""
@@ -130,7 +137,8 @@ def sample_paths(
         quantiles_bhp: of `SHARES`, as they are answered.
         seeds: of each row, not negative.
     """
-    horizon = quantiles_bhp.shape[1]
+    batch, horizon, _ = quantiles_bhp.shape
+    assert len(seeds) == batch
     blocks = []
     for block in range(-(-num_samples // PATHS)):
         randoms = [np.random.default_rng([seed, block]) for seed in seeds]

@@ -169,10 +169,10 @@ class Forecaster:
         mean_bh, quantiles_bhq = self._answered(marginals, coded, quantiles)
         samples_bst = None
         if num_samples:
-            shares_bhp = self._answered(marginals, coded, SHARES)[1]
+            shares_bhp = self._answered(marginals, coded, SHARES)[1][:, :horizon]
             samples_bst = sample_paths(
                 self._decoder, self._dependence, coded, shares_bhp, num_samples, seeds
-            )[:, :, :horizon]
+            )
         return ForecastResult(
             mean_bh[:, :horizon], quantiles_bhq[:, :horizon].transpose(0, 2, 1), samples_bst
         )

@@ -23,7 +23,7 @@ from rnn.forecasting.distributions import DISTRIBUTIONS
 from rnn.forecasting.evaluation import Figures, Yardsticks
 from rnn.forecasting.metrics import Tally
 from rnn.forecasting.network import ForecastingNetwork
-from rnn.forecasting.paths import Dependence
+from rnn.forecasting.paths import Dependence, normal_scores
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.shrinkage import NO_SHRINKAGE, Shrinkage
 from rnn.forecasting.targets import Targets, read_values
@@ -216,18 +216,19 @@ class ForecastingWork:
         draws_paths = architecture.decoding == "recursive"
         if draws_paths and not data.conformal:
             return {}
-        errors_nhq = np.concatenate(
-            [
-                (batch.windows.future_bh[:, :, None] - batch.forecast.quantiles_bhq)
-                / batch.coded.scale.scale_b[:, None, None]
-                for batch in self._forecasts(part)
-            ]
+        errors = (
+            (batch.windows.future_bh[:, :, None] - batch.forecast.quantiles_bhq)
+            / batch.coded.scale.scale_b[:, None, None]
+            for batch in self._forecasts(part)
         )
         if data.conformal:
+            errors_nhq = np.concatenate(list(errors))
             self._conformal = Conformal.fit(errors_nhq)
-            errors_nhq -= self._conformal.offsets_hq
+            scores_nh = normal_scores(errors_nhq - self._conformal.offsets_hq)
+        else:
+            scores_nh = np.concatenate([normal_scores(errors_bhq) for errors_bhq in errors])
         if not draws_paths:
-            self._dependence = Dependence.fit(errors_nhq)
+            self._dependence = Dependence.fit(scores_nh)
         return {}
 
     def _calibrate_points(self, part: HeldOut, *, recursive: bool) -> dict[str, float]:
@@ -245,7 +246,8 @@ class ForecastingWork:
         share = self._shrinkage.share
         errors_bh = residual_bh - share * correction_bh
         self._conformal = Conformal.around_points(errors_bh)
-        self._dependence = Dependence.fit(errors_bh[:, :, None] - self._conformal.offsets_hq)
+        scores_bh = normal_scores(errors_bh[:, :, None] - self._conformal.offsets_hq)
+        self._dependence = Dependence.fit(scores_bh)
         return {"shrinkage": share}
 
     def test(self) -> dict[str, float]:

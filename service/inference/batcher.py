@@ -26,6 +26,7 @@ from service.inference.turns import ROWS_PER_TURN, require_finite
 
 User = TypeVar("User")
 
+PATH_VALUES_PER_TURN = 1 << 22
 ROWS_OF_A_THREAD = 4  # fewer take less time than to wake it
 
 
@@ -76,8 +77,13 @@ class ForecastJob:
         self._covariates = request.covariates or [SeriesCovariates()] * count
         check_covariates(request.series, self._covariates, model.config.data, self._horizon)
         self.key = (id(model), self._horizon, tuple(request.quantiles), request.num_samples)
-        # Recursive decoding draws that many paths for a forecast, and as many again for samples.
-        self.rows_per_turn = max(1, ROWS_PER_TURN // (1 + -(-request.num_samples // PATHS)))
+        self.rows_per_turn = ROWS_PER_TURN
+        if request.num_samples:
+            # Recursive decoding draws that many paths for a forecast, and as many again for
+            # samples; other heads state the quantiles of all that they were trained for.
+            horizon = max(self._horizon, model.config.data.horizon or 0)
+            rows = ROWS_PER_TURN // (1 + -(-request.num_samples // PATHS))
+            self.rows_per_turn = max(1, min(rows, PATH_VALUES_PER_TURN // (horizon * PATHS)))
         self.order = range(count)
 
     def compute(self, jobs: Sequence["ForecastJob"], rows: Sequence[int]) -> list[Any]:

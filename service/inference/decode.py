@@ -96,7 +96,8 @@ class Decoder:
     Args:
         prefill_tokens: of each prompt, read between two tokens of texts for which somebody waits;
             None: nobody does, and prompts are read as fast as can be.
-        crowd_threads: of the kernels, for steps of many texts. None: as many as everywhere.
+        crowd_threads: of the kernels, for steps of many texts of a network that is not `LARGE`.
+            None: as many as everywhere.
         teller: of the tokens of many texts. None: they are told like all else.
     """
 

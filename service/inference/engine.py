@@ -201,7 +201,7 @@ class Engine:
         await self._ask(lambda number: Warm(number, network))
 
     def replaced(self, sha256: str) -> None:
-        """Another version took the place of this one: it is dropped when its last request ends."""
+        """No alias stands for this version any more: it is dropped when its last request ends."""
         if self._link is not None:
             self._link.send(Replaced(sha256))
 

@@ -48,7 +48,7 @@ class _Entry(Generic[User]):
     since: float = field(default_factory=time.monotonic)  # it was asked for
     waiting: list[User] = field(default_factory=list)
     users: int = 0
-    replaced: bool = False  # another version took its place: goes with its last user
+    replaced: bool = False  # no alias stands for it: goes with its last user
 
     @property
     def is_idle(self) -> bool:
@@ -137,7 +137,7 @@ class LoadedModels(Generic[User]):
                 yield user, outcome
 
     def replace(self, sha256: str) -> None:
-        """Another version took the place of this one: it is dropped when its last request ends."""
+        """No alias stands for this version any more: it is dropped when its last request ends."""
         entry = self._entries.get(sha256)
         if entry is not None:
             entry.replaced = True

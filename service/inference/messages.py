@@ -110,7 +110,7 @@ class Cancel(Struct, frozen=True, tag=True):
 
 
 class Replaced(Struct, frozen=True, tag=True):
-    """Another version took the place of this one: it goes when its last request ends."""
+    """No alias stands for this version any more: it goes when its last request ends."""
 
     sha256: str
 

@@ -6,6 +6,7 @@ pointer.
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
 
@@ -277,7 +278,13 @@ def delete_model(db: Session, workspace_id: UUID, name: str) -> list[str]:
     paths = db.scalars(
         select(ModelVersion.artifact_path).where(ModelVersion.model_id == model.id)
     ).all()
+    served = db.scalars(
+        select(ModelVersion.artifact_sha256)
+        .join(ModelAlias, ModelAlias.version_id == ModelVersion.id)
+        .where(ModelAlias.model_id == model.id)
+    ).all()
     db.execute(delete(Model).where(Model.id == model.id))
+    _tell_unused(db, set(served))
     notify(db, MODEL_VERSIONS, {})
     return list(paths)
 
@@ -350,26 +357,23 @@ def _point(
         )
     )
     db.flush()
-    if (unused := _unused_network(db, previous)) is not None:
-        notify(db, MODEL_VERSIONS, {"unused_sha256": unused})
+    if previous is not None:
+        _tell_unused(db, {db.get_one(ModelVersion, previous).artifact_sha256})
     if version is not None:
         announce(db, version.artifact_path, version.artifact_sha256)
     else:
         notify(db, MODEL_VERSIONS, {})
 
 
-def _unused_network(db: Session, version_id: UUID | None) -> str | None:
-    """The digest of a version, unless an alias of any model points at the same bytes."""
+def _tell_unused(db: Session, digests: AbstractSet[str]) -> None:
+    """Tells every API process which of these networks no alias of any model stands for."""
     pointed_at = (
         select(ModelVersion.artifact_sha256)
         .join(ModelAlias, ModelAlias.version_id == ModelVersion.id)
-        .scalar_subquery()
+        .where(ModelVersion.artifact_sha256.in_(digests))
     )
-    return db.scalar(
-        select(ModelVersion.artifact_sha256).where(
-            ModelVersion.id == version_id, ModelVersion.artifact_sha256.not_in(pointed_at)
-        )
-    )
+    for unused in digests - set(db.scalars(pointed_at)):
+        notify(db, MODEL_VERSIONS, {"unused_sha256": unused})
 
 
 def _absent(

@@ -191,6 +191,29 @@ def test_every_process_unloads_what_no_alias_stands_for(
     holds(2)
 
 
+def test_a_network_that_another_model_serves_stays(
+    clients: list[TestClient],
+    database: Database,
+    settings: Settings,
+    workspace: Workspace,
+    headers: dict[str, str],
+    trained: Mapping[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the starters, which every workspace has."""
+    artifacts, said, deleted = ArtifactStore(settings.artifact_dir), list[str](), list[str]()
+    for name in ("verses", "copies"):
+        publish(database, artifacts, workspace.id, name, GENERATION, trained[GENERATION])
+    engine = clients[1].app.state.services.engine  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine, "replaced", lambda sha256: said.append(f"{sha256} {deleted}"))
+    for name in ("verses", "copies"):
+        deleted.append(name)
+        assert clients[0].delete(f"/api/v1/models/{name}", headers=headers).status_code == 204
+    while not said:
+        time.sleep(0.01)
+    assert said == [f"{manifest_sha256(trained[GENERATION])} {deleted}"]
+
+
 def test_nobody_is_waited_for_where_nobody_listens(
     announced: Announce, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

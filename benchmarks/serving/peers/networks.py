@@ -185,7 +185,7 @@ class Generation(nn.Module):
         self.eval()
 
     def stream(self, bodies: list[Body]) -> Iterator[list[int | None]]:
-        """A byte of each text at a time, None after its last; prompts are read one by one."""
+        """A token of each text at a time, None after its last; prompts are read one by one."""
         counts = [body["tokens"] for body in bodies]
         with torch.inference_mode():
             read = [self._prompt(self.tokens(body["prompt"])) for body in bodies]

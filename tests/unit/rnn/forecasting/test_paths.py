@@ -16,7 +16,7 @@ from rnn.determinism import Randomness
 from rnn.errors import CheckpointError, InputMismatchError
 from rnn.forecasting.conformal import Conformal
 from rnn.forecasting.network import ForecastingNetwork
-from rnn.forecasting.paths import Dependence
+from rnn.forecasting.paths import Dependence, normal_scores
 from rnn.forecasting.predictor import Forecaster
 from rnn.forecasting.shrinkage import Shrinkage
 from tests.unit.rnn.trainings import finished
@@ -187,7 +187,7 @@ def test_the_dependence_is_that_of_held_out_windows(shared: float, autocorrelati
     expected = correlations(Dependence(shared, autocorrelation), range(1, 8))
     for gaps in (0.0, 0.3):
         errors_nhq[np.random.default_rng(1).random((400, 8)) < gaps] = np.nan
-        found = correlations(Dependence.fit(errors_nhq), range(1, 8))
+        found = correlations(Dependence.fit(normal_scores(errors_nhq)), range(1, 8))
         np.testing.assert_allclose(found, expected, atol=0.08)
 
 
@@ -196,14 +196,14 @@ def test_the_sum_of_a_path_spreads_as_that_of_the_truth() -> None:
     63 %."""
     common = np.random.default_rng(2).normal(size=(400, 1))
     truth_nh = np.sqrt(0.3) * common + np.sqrt(0.7) * autoregression(0.7)
-    dependence = Dependence.fit(truth_nh[:, :, None] - normal_quantiles())
+    dependence = Dependence.fit(normal_scores(truth_nh[:, :, None] - normal_quantiles()))
     scores_hp = dependence.scores(np.random.default_rng(3).normal(size=(1, 9, 4_000)))[0]
     assert scores_hp.sum(axis=0).std() == pytest.approx(truth_nh.sum(axis=1).std(), rel=0.1)
 
 
 def test_a_window_that_keeps_to_one_side_of_the_truth_says_that_timesteps_depend() -> None:
     errors_nhq = (2 + 0.1 * autoregression(0.0)[:1])[:, :, None] - normal_quantiles()
-    assert correlations(Dependence.fit(errors_nhq), [1, 7]).min() > 0.9
+    assert correlations(Dependence.fit(normal_scores(errors_nhq)), [1, 7]).min() > 0.9
 
 
 def test_counts_that_equal_their_quantiles_do_not_look_dependent() -> None:
@@ -211,12 +211,17 @@ def test_counts_that_equal_their_quantiles_do_not_look_dependent() -> None:
     truth_nh = np.random.default_rng(0).poisson(0.7, size=(400, 8))
     quantiles_q = np.quantile(truth_nh, QUANTILE_LEVELS, method="inverted_cdf")
     errors_nhq = truth_nh[:, :, None] - quantiles_q
-    assert np.abs(correlations(Dependence.fit(errors_nhq), [1, 2])).max() < 0.1
+    assert np.abs(correlations(Dependence.fit(normal_scores(errors_nhq)), [1, 2])).max() < 0.1
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (0, 4)])
 def test_a_single_timestep_depends_on_nothing(shape: tuple[int, int]) -> None:
-    assert Dependence.fit(np.ones((*shape, len(QUANTILE_LEVELS)))) == Dependence(0.0, 0.0)
+    assert Dependence.fit(np.ones(shape)) == Dependence(0.0, 0.0)
+
+
+def test_forecasts_that_were_all_right_say_nothing_of_it() -> None:
+    exact_nh = normal_scores(np.zeros((3, 4, len(QUANTILE_LEVELS))))
+    assert Dependence.fit(exact_nh) == Dependence(0.0, 0.0)
 
 
 @pytest.mark.parametrize(
