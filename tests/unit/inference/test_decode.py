@@ -11,11 +11,9 @@ from torch import Tensor
 from rnn.errors import InputMismatchError
 from rnn.generation.predictor import Generator
 from rnn.generation.sampling import Draws, Sampler, TokenLogprobs
-from rnn.kernels.library import threads_here
 from rnn.state import HiddenState
 from service.errors import ContextTooLongError
 from service.inference import decode, prefix_cache
-from service.inference.crowd import CROWD
 from service.inference.decode import PROMPTS_ABREAST, Decoder
 from service.inference.generation import Generation
 from service.inference.prefix_cache import PrefixCache
@@ -121,27 +119,6 @@ def test_batched_equals_alone(generator: Generator) -> None:
             tokens = single.tokens(one, index)
             assert together.tokens(generation, index) == tokens, request
             assert len(tokens) == request.max_new_tokens
-
-
-@pytest.mark.parametrize("large", [False, True])
-def test_a_crowd_leaves_a_core_to_others_unless_its_network_is_large(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch, *, large: bool
-) -> None:
-    monkeypatch.setattr(decode, "LARGE", generator.multiplications + (not large))
-    threads, step = [], Generator.step
-
-    def counted(model: Generator, *arguments: Tensor) -> object:
-        threads.append(threads_here())
-        return step(model, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Generator, "step", counted)
-    decoder = Decoder(64, 10_000, crowd_threads=1)
-    for number in range(CROWD):
-        decoder.add(Generation(GenerationRequest("a", 4, seed=number), generator))
-    while decoder.busy:
-        decoder.read()
-        decoder.step()
-    assert set(threads) == {threads_here() if large else 1}
 
 
 def test_who_has_left_is_not_kept_to_be_told(

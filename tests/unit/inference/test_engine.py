@@ -155,6 +155,7 @@ class FakeJob:
     def __init__(self, request: Classify, _model: object) -> None:
         (self.text,) = request.texts
         self.order = range(int(self.text.rstrip("!")) * ROWS_PER_TURN)
+        self.rows_per_turn = ROWS_PER_TURN
         self.key = self.text
 
     def compute(self, _jobs: object, rows: Sequence[int]) -> list[int]:
