@@ -9,8 +9,8 @@ from typing import Final
 
 CROWD: Final = 8  # texts that are generated together
 LARGE: Final = 1 << 23
-"""Multiplications for a token from which a network takes so long that all cores are worth it: at 64
-streams 1.25 to 1.8 times as many tokens of 2x1024 and 3x1150, of 2x512 (1 << 22) fewer in int8."""
+"""Multiplications for a token from which a network takes so long that all cores are worth it
+(docs/decisions/0022-tokens-beside-steps.md)."""
 
 
 def threads_beside(threads: int) -> int:
