@@ -81,7 +81,7 @@ def our_body(prompt: str, tokens: int, model: str = "generation") -> dict[str, A
 
 def same_text(ours: list[httpx.Response], theirs: list[httpx.Response]) -> str:
     for index, pair in enumerate(zip(ours, theirs, strict=True)):
-        our_text, their_text = (streamed(each)[:ALIKE] for each in pair)
+        our_text, their_text = (streamed(answer)[:ALIKE] for answer in pair)
         if our_text != their_text:
             return f"another text from prompt {index}: {their_text!r}, not {our_text!r}."
     return ""

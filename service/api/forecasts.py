@@ -1,6 +1,5 @@
 """Forecasts of series that come with the request."""
 
-import secrets
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,7 +9,6 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from rnn.config import MAX_SEED
 from rnn.forecasting.covariates import SeriesCovariates
 from service.api.deps import ServicesDep
 from service.api.direct import direct
@@ -19,6 +17,7 @@ from service.api.schemas.forecasts import ForecastAnswer, ForecastRequest
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ValidationError
+from service.inference.options import random_seed
 from service.inference.requests import Forecasts, ServedVersion
 from service.settings import Settings
 
@@ -137,7 +136,7 @@ def _arrays(series: list[list[float | None]]) -> list[np.ndarray]:
 def _seed(body: ForecastRequest) -> int:
     """Of the paths of the first series; 0 where there are none."""
     if body.seed is None and body.num_samples:
-        return secrets.randbelow(MAX_SEED)
+        return random_seed()
     return body.seed or 0
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -12,7 +11,6 @@ from fastapi import APIRouter, Request
 from msgspec.json import encode as to_json
 from starlette.responses import Response, StreamingResponse
 
-from rnn.config import MAX_SEED
 from service.api.deps import Services, ServicesDep
 from service.api.direct import direct
 from service.api.problems import answer_problem
@@ -31,7 +29,7 @@ from service.api.schemas.models import AnsweringModel
 from service.api.served import served_version
 from service.auth.subjects import Scope, Subject
 from service.errors import Fault, ServiceError, UnavailableError, ValidationError
-from service.inference.options import DEFAULT_NEW_TOKENS, beam_faults, drawing
+from service.inference.options import DEFAULT_NEW_TOKENS, beam_faults, drawing, random_seed
 from service.inference.requests import (
     GenerationEvent,
     GenerationRequest,
@@ -96,7 +94,7 @@ def _wanted(body: GenerationBody, settings: Settings, subject: Subject) -> Gener
         prompt=body.prompt,
         max_new_tokens=new_tokens,
         n=body.n,
-        seed=secrets.randbelow(MAX_SEED) if body.seed is None else body.seed,
+        seed=random_seed() if body.seed is None else body.seed,
         logprobs=body.logprobs,
         num_beams=body.num_beams,
         length_penalty=1.0 if body.length_penalty is None else body.length_penalty,

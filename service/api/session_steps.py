@@ -1,13 +1,11 @@
 """A step of a session between HTTP and the engine: what is asked, how the answer is written."""
 
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from pydantic_core import from_json, to_json
 
-from rnn.config import MAX_SEED
 from service.api.schemas.sessions import SessionStep
 from service.api.sentiment import LOW_KNOWN_SHARE
 from service.errors import Fault, ValidationError
@@ -62,10 +60,6 @@ def first_request(task: str, network: str, begun: Mapping[str, Any]) -> LiveRequ
     if task == CLASSIFICATION:
         return LabelStep(network, b"")
     return TextStep(network, b"", first_seed=begun["seed"])
-
-
-def random_seed() -> int:
-    return secrets.randbelow(MAX_SEED)
 
 
 def check(task: str, body: SessionStep, settings: Settings) -> None:

@@ -39,6 +39,7 @@ from service.errors import (
     NotFoundError,
     ValidationError,
 )
+from service.inference.options import random_seed
 from service.inference.requests import ServedVersion
 from service.sessions import exports
 from service.sessions.records import Held, Pinned, Session
@@ -301,7 +302,7 @@ def _begun(body: SessionCreation, version: ServedVersion) -> dict[str, Any]:
         start = None if body.start is None else body.start.isoformat()
         return {"static": body.static_covariates, "start": start}
     if task == session_steps.GENERATION:
-        seed = session_steps.random_seed() if body.seed is None else body.seed
+        seed = random_seed() if body.seed is None else body.seed
         return {"seed": seed}
     return {}
 

@@ -1,6 +1,5 @@
 """What is decided when a batch is submitted: the version, the columns, every option left open."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -8,7 +7,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from rnn.config import (
-    MAX_SEED,
     ClassificationConfig,
     ForecastingConfig,
     GenerationConfig,
@@ -30,7 +28,7 @@ from service.datasets.roles import assign_columns, assign_text_column
 from service.datasets.store import get_dataset
 from service.db.tables import Job
 from service.errors import Fault, NotFoundError, ValidationError
-from service.inference.options import DEFAULT_NEW_TOKENS
+from service.inference.options import DEFAULT_NEW_TOKENS, random_seed
 from service.jobs import store
 from service.jobs.kinds import JobKind
 from service.jobs.preemption import make_room
@@ -183,5 +181,5 @@ def _new_tokens(options: GenerationBatch, settings: Settings) -> int:
 def _seed(options: GenerationBatch) -> int | None:
     """None where nothing is drawn."""
     if options.seed is None and options.num_beams == 1:
-        return secrets.randbelow(MAX_SEED)
+        return random_seed()
     return options.seed

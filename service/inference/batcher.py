@@ -26,7 +26,7 @@ from service.inference.turns import ROWS_PER_TURN, require_finite
 
 User = TypeVar("User")
 
-PATH_VALUES_PER_TURN = 1 << 22
+PATH_VALUES_PER_TURN = 1 << 22  # that paths are drawn from: 32 MiB
 ROWS_OF_A_THREAD = 4  # fewer take less time than to wake it
 
 

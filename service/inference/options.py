@@ -1,5 +1,6 @@
 """What a prediction can be asked for: by a request with its inputs, and of a whole data set."""
 
+import secrets
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -19,6 +20,11 @@ _OF_DRAWING = (
     "frequency_penalty",
 )
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def random_seed() -> int:
+    """For who gave none."""
+    return secrets.randbelow(MAX_SEED)
 
 
 def _rising(levels: list[float]) -> list[float]:

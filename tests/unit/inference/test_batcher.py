@@ -15,6 +15,7 @@ from rnn.checkpoint import load_model
 from rnn.classification.predictor import Classifier
 from rnn.errors import InputMismatchError
 from rnn.forecasting.covariates import SeriesCovariates
+from rnn.forecasting.decoding import PATHS
 from rnn.forecasting.predictor import Forecaster
 from service.errors import ValidationError
 from service.inference.batcher import Batcher, ClassifyJob, ForecastJob
@@ -290,6 +291,19 @@ def test_sample_paths_are_in_messages_only_where_they_were_asked_for() -> None:
     assert isinstance(told, Done)
     assert isinstance(told.answer, Forecasts)
     assert np.array_equal(told.answer.samples_bst, np.ones((1, 3, 2)))
+
+
+def test_paths_over_long_horizons_take_fewer_rows_a_turn(
+    forecaster: Forecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the horizon that was trained: the head states all of it, whatever is asked."""
+    trained = forecaster.config.data.horizon
+    assert trained is not None
+    values = 3 * trained * PATHS
+    monkeypatch.setattr("service.inference.batcher.PATH_VALUES_PER_TURN", values)
+    series = [[1.0, 2.0, 3.0]] * 10
+    assert ForecastJob(forecast(series, 1, num_samples=1), forecaster).rows_per_turn == 3
+    assert ForecastJob(forecast(series, 1), forecaster).rows_per_turn == ROWS_PER_TURN
 
 
 def test_a_forecast_that_is_not_finite_is_its_own_error(forecaster: Forecaster) -> None:
